@@ -1,0 +1,34 @@
+"""Defaults and settings of hashing; free of heavy imports, so that `--help` answers at once."""
+
+import os
+
+from hashing.picture import MAX_PIXELS, MAX_PIXELS_CEILING
+
+BATCH_SIZE = 32
+"""Default number of files a worker takes at a time."""
+
+
+class SettingError(ValueError):
+    """An environment variable has a value that cannot be used; the message says what it may be."""
+
+
+def whole_number(name: str, default: int, lowest: int, highest: int) -> int:
+    """The environment variable `name` as a whole number within bounds, or `default` when it is
+    not set or empty.  Raises SettingError."""
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return default
+    if text.isascii() and text.isdigit() and lowest <= int(text) <= highest:
+        return int(text)
+    raise SettingError(f"{name} must be a whole number from {lowest} to {highest}, not {text!r}")
+
+
+def max_pixels() -> int:
+    """EFISS_MAX_PIXELS: the most pixels (width x height) a picture may have; 64 million unless set.
+    Raises SettingError."""
+    return whole_number("EFISS_MAX_PIXELS", MAX_PIXELS, 1, MAX_PIXELS_CEILING)
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0))
