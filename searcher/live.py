@@ -1,0 +1,122 @@
+"""Following the live version: what answers now, and the change to the next without a pause.
+
+A `Follower` opens a version and its model, watches `CURRENT`, opens what it names in the background
+and swaps one reference.  What cannot be opened is refused loudly and the old one goes on answering.
+"""
+
+import dataclasses
+import json
+import logging
+import os
+import socket
+import threading
+from pathlib import Path
+
+from hashing.model import Model, ModelError
+from searcher import versions
+from searcher.search import OpenVersion, open_version
+from searcher.versions import VersionError
+
+WORKERS = ".workers"
+POLL_SECONDS = 0.5
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Serving:
+    """An opened version and the model that made its codes; the two never change apart."""
+
+    index: OpenVersion
+    model: Model
+
+    @property
+    def version(self) -> str:
+        return self.index.manifest.version
+
+
+class Follower:
+    """Serves the live version of `root`; without one, the version in the folder `packed`.
+
+    device: where models run.  root: the index folder, or None to serve `packed` for good.
+    Raises VersionError or ModelError when there is nothing to serve.
+    """
+
+    def __init__(self, root: Path | None, packed: Path | None, device: str):
+        self._root, self._packed, self._device = root, packed, device
+        self._asked = versions.live(root) if root else None
+        self.serving = self._first()
+        self._acknowledge(None)
+
+    def watch(self) -> None:
+        """Follow CURRENT from now on, in a daemon thread."""
+        if self._root:
+            threading.Thread(target=self._watch, name="index-follower", daemon=True).start()
+
+    def check(self) -> None:
+        """Look at CURRENT once and open what it names, if that is new."""
+        asked = versions.live(self._root)
+        if asked is None or asked == self._asked:
+            return
+        self._asked = asked
+        try:
+            self.serving = self._open(versions.existing(self._root, asked))
+        except (VersionError, ModelError) as error:
+            log.error(
+                "index version %s refused, %s goes on answering: %s",
+                asked,
+                self.serving.version,
+                error,
+            )
+            self._acknowledge(str(error))
+            return
+        log.info("index version %s live, %d rows", asked, self.serving.index.manifest.rows)
+        self._acknowledge(None)
+
+    def _watch(self) -> None:
+        pause = threading.Event()
+        while True:
+            pause.wait(POLL_SECONDS)
+            try:
+                self.check()
+            except Exception:  # whatever it is, the old version must go on and the watch as well
+                log.exception("looking for a new index version failed")
+
+    def _first(self) -> Serving:
+        if self._asked is None:
+            if self._packed is None:
+                raise VersionError(f"no version is live in {self._root}; run `efiss activate`")
+            return self._open(self._packed)
+        try:
+            return self._open(versions.existing(self._root, self._asked))
+        except (VersionError, ModelError) as error:
+            if self._packed is None:
+                raise
+            log.error("live index version refused, the packed one answers: %s", error)
+            return self._open(self._packed)
+
+    def _open(self, folder: Path) -> Serving:
+        index = open_version(folder)
+        now = getattr(self, "serving", None)
+        if now and now.model.sidecar.sha256 == index.manifest.model["sha256"]:
+            return Serving(index, now.model)
+        return Serving(index, Model.load(versions.model_of(folder), self._device))
+
+    def _acknowledge(self, refused: str | None) -> None:
+        """Leave word which version this process answers from: nobody can ask one worker of many."""
+        if self._root is None:
+            return
+        word = {
+            "pid": os.getpid(),
+            "version": self.serving.version,
+            "asked": self._asked,
+            "refused": refused,
+        }
+        path = self._root / WORKERS / f"{socket.gethostname()}-{os.getpid()}.json"
+        try:
+            path.parent.mkdir(exist_ok=True)
+            staged = path.with_suffix(".tmp")
+            staged.write_text(json.dumps(word), encoding="utf-8")
+            os.replace(staged, path)
+        except OSError as error:  # a read-only index folder can still be served from
+            log.warning("cannot leave an acknowledgement in %s: %s", path.parent, error)
