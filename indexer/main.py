@@ -1,0 +1,159 @@
+"""Index a catalogue: `python indexer/main.py …`, the same as `efiss index …`."""
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+if __package__ in (None, ""):  # run as a file: the packages stand beside this folder
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from hashing.settings import BATCH_SIZE, available_cores, max_pixels
+from indexer.progress import PictureBar
+
+MODEL_PATH = Path("torchscripts_models/relahash-medium-64bits.pt")
+
+
+@click.command("index")
+@click.option(
+    "--database",
+    type=click.Path(path_type=Path),
+    default="database_info.txt",
+    show_default=True,
+    help="The catalogue: one image path a line.",
+)
+@click.option(
+    "--model_path",
+    type=click.Path(path_type=Path),
+    default=MODEL_PATH,
+    show_default=True,
+    help="A .pt file with its sidecar beside it, or its folder.",
+)
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N.")
+@click.option(
+    "--new_index_database_version",
+    required=True,
+    metavar="MAJOR.MINOR.PATCH",
+    help="Number of the version to build.",
+)
+@click.option(
+    "--dump_index_path",
+    type=click.Path(path_type=Path),
+    default="index",
+    show_default=True,
+    help="Folder of the versions.",
+)
+@click.option(
+    "--num_workers",
+    type=click.IntRange(1, 1024),
+    default=available_cores,
+    show_default="the cores",
+    help="Threads that decode and hash.",
+)
+@click.option(
+    "--batch_size",
+    type=click.IntRange(1, 4096),
+    default=BATCH_SIZE,
+    show_default=True,
+    help="Pictures a worker takes at a time.",
+)
+@click.option(
+    "--image_size",
+    type=click.IntRange(8, 2048),
+    help="Must be the model's own, which is the default.",
+)
+@click.option(
+    "--index_mode",
+    type=click.Choice(["default"]),
+    default="default",
+    show_default=True,
+    help="default: exact search.",
+)
+@click.option(
+    "--max_rejected",
+    type=click.FloatRange(0, 100),
+    default=5.0,
+    show_default=True,
+    help="Percent of pictures that may be unreadable; more, and nothing is published.",
+)
+@click.option(
+    "--force", is_flag=True, help="Replace a version of this number (never the live one)."
+)
+def main(
+    database: Path,
+    model_path: Path,
+    device: str,
+    new_index_database_version: str,
+    dump_index_path: Path,
+    num_workers: int,
+    batch_size: int,
+    image_size: int | None,
+    index_mode: str,
+    max_rejected: float,
+    force: bool,
+) -> None:
+    """Hash a catalogue's pictures and publish them as a version of the index.
+
+    The version is complete or absent, and is not live before `efiss activate`. Pictures that cannot
+    be read are left out and listed in rejected.csv. A run that was stopped is continued by the same
+    command: nothing is hashed twice.
+
+    \b
+    Example:
+      bash indexer/extract_datalake.sh data
+      efiss index --database database_info.txt --new_index_database_version 1.5.0
+      efiss activate 1.5.0
+    """
+    from indexer.pipeline import Order, index_catalogue  # torch is slow to import: not for --help
+
+    start = time.monotonic()
+    try:
+        order = Order(
+            database=database,
+            model_path=model_path,
+            device=device,
+            version=new_index_database_version,
+            index_root=dump_index_path,
+            workers=num_workers,
+            batch_size=batch_size,
+            max_pixels=max_pixels(),
+            index_mode=index_mode,
+            image_size=image_size,
+            max_rejected=max_rejected / 100,
+            replace=force,
+        )
+        with PictureBar("indexing") as bar:
+            summary = index_catalogue(order, bar.show)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(_sentence(error)) from error
+    _report(summary, order, time.monotonic() - start)
+
+
+def _report(summary, order, seconds: float) -> None:
+    manifest = summary.manifest
+    click.echo(
+        f"version {manifest.version} in {order.index_root / manifest.version}: "
+        f"{manifest.rows} images in {seconds:.1f} s"
+    )
+    click.echo(
+        f"  hashed now {summary.computed}, known from earlier runs {summary.reused}, "
+        f"duplicate lines {summary.duplicates}, rejected {manifest.rejected}"
+    )
+    for path, reason in summary.rejected[:5]:
+        click.echo(f"  rejected: {path} ({reason})", err=True)
+    if len(summary.rejected) > 5:
+        click.echo(
+            f"  … all of them: {order.index_root / manifest.version / 'rejected.csv'}", err=True
+        )
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; nothing was published, finished work is kept"
+    return str(error)
+
+
+if __name__ == "__main__":
+    main()

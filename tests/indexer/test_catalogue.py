@@ -1,0 +1,140 @@
+"""read_catalogue: what the list says, line by line."""
+
+import codecs
+import hashlib
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indexer.catalogue import Catalogue, CatalogueError, read_catalogue
+
+
+@pytest.fixture
+def read(tmp_path):
+    def write_and_read(data: bytes) -> Catalogue:
+        path = tmp_path / "database_info.txt"
+        path.write_bytes(data)
+        return read_catalogue(path)
+
+    return write_and_read
+
+
+def test_one_path_a_line(read):
+    data = b"data/abc.com/69_abc_com.jpg\ndata/abc.com/42_abc_com.jpg\n"
+    assert read(data) == Catalogue(
+        paths=["data/abc.com/69_abc_com.jpg", "data/abc.com/42_abc_com.jpg"],
+        sha256=hashlib.sha256(data).hexdigest(),
+        duplicates=0,
+        blank=0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "paths"),
+    [
+        (b"a.jpg\nb.jpg", ["a.jpg", "b.jpg"]),
+        (b"a.jpg\r\nb.jpg\r\n", ["a.jpg", "b.jpg"]),
+        (codecs.BOM_UTF8 + b"a.jpg\n", ["a.jpg"]),
+        (b" a .jpg \n\tb.jpg\n", [" a .jpg ", "\tb.jpg"]),
+        (b"#a.jpg\nb.jpg # c\n", ["#a.jpg", "b.jpg # c"]),
+        ("é/日本.jpg\n".encode(), ["é/日本.jpg"]),
+        (b"\xff\xfe.jpg\n", ["\udcff\udcfe.jpg"]),
+        ("a\u2028b\x0bc\x85.jpg\n".encode(), ["a\u2028b\x0bc\x85.jpg"]),
+        (b"z.jpg\na.jpg\n", ["z.jpg", "a.jpg"]),
+    ],
+    ids=[
+        "no newline at the end",
+        "CRLF",
+        "byte order mark",
+        "spaces are part of a name",
+        "# is an ordinary character",
+        "UTF-8",
+        "not UTF-8",
+        "only LF ends a line",
+        "order is kept",
+    ],
+)
+def test_lines(read, data, paths):
+    assert read(data).paths == paths
+
+
+def test_drops_and_counts_duplicates_keeping_the_first(read):
+    catalogue = read(b"b\na\nb\r\nb\n")
+    assert (catalogue.paths, catalogue.duplicates) == (["b", "a"], 2)
+
+
+def test_skips_and_counts_blank_lines(read):
+    catalogue = read(b"\na\n  \t\n\r\nb\n\n")
+    assert (catalogue.paths, catalogue.blank) == (["a", "b"], 4)
+
+
+def test_sha256_is_of_the_bytes_not_of_the_paths(read):
+    assert read(b"a\n").sha256 != read(b"a\r\n").sha256
+
+
+names = st.binary(min_size=1, max_size=60).map(lambda name: name.translate(None, b"\0\n\r"))
+
+
+@given(st.lists(names.map(lambda name: b"data/" + name), min_size=1, unique=True))
+def test_any_paths_come_back(paths):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "list")
+        path.write_bytes(b"".join(line + b"\n" for line in paths))
+        catalogue = read_catalogue(path)
+    assert [os.fsencode(line) for line in catalogue.paths] == paths
+    assert (catalogue.duplicates, catalogue.blank) == (0, 0)
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b" \r\n\t\n", codecs.BOM_UTF8])
+def test_no_path_is_an_error(read, data):
+    with pytest.raises(CatalogueError, match=r"database_info.txt holds no image path.* run bash"):
+        read(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"a.jpg\nb\0.jpg\n", 2),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", 3),
+        ("a.jpg\n".encode("utf-16"), 1),
+    ],
+    ids=["a NUL in a name", "a picture", "UTF-16"],
+)
+def test_a_nul_is_an_error(read, data, line):
+    with pytest.raises(
+        CatalogueError, match=rf"database_info.txt holds a NUL byte in line {line},"
+    ):
+        read(data)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(CatalogueError, match=r"list.txt is missing: run bash indexer/extract_data"):
+        read_catalogue(tmp_path / "list.txt")
+
+
+def test_a_folder(tmp_path):
+    with pytest.raises(CatalogueError, match=r"is a folder.* run bash indexer/extract_datalake.sh"):
+        read_catalogue(tmp_path)
+
+
+def test_not_readable(tmp_path):
+    # A file as a folder fails for root too, who may read everything else.
+    (tmp_path / "file").touch()
+    with pytest.raises(CatalogueError, match=r"file/list cannot be read \(Not a directory\)"):
+        read_catalogue(tmp_path / "file" / "list")
+
+
+def test_errors_are_value_errors():
+    assert issubclass(CatalogueError, ValueError)
+
+
+def test_half_a_million_lines_take_a_moment(read):
+    lines = b"".join(b"data/%d.com/%d_%d_com.jpg\r\n" % (i, i, i) for i in range(500_000))
+    start = time.monotonic()
+    assert len(read(lines).paths) == 500_000
+    assert time.monotonic() - start < 5
