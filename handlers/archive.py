@@ -1,0 +1,92 @@
+"""A version of the index and the program that answers from it -> one self-contained model archive.
+
+Beside Python, the archive needs only stock TorchServe, torch, faiss-cpu, numpy, pillow and pyyaml.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from handlers import MODEL_NAME, MODEL_VERSION, PACKED_VERSION
+from searcher import versions
+
+PROGRAM = ("hashing", "searcher", "handlers")
+_PACKAGES = Path(__file__).resolve().parent.parent
+
+
+class ArchiveError(RuntimeError):
+    """The archive could not be made; the message says why."""
+
+
+def archive_of(model_store: Path) -> Path:
+    """Where the archive lies in a model store."""
+    return model_store / f"{MODEL_NAME}.mar"
+
+
+def program_files() -> list[Path]:
+    """The files of the program that are packed into an archive."""
+    return [
+        path
+        for package in PROGRAM
+        for path in (_PACKAGES / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+
+
+def write_archive(index_root: Path, version: str, model_store: Path) -> Path:
+    """Write `image-retrieval-v1.0.mar` into the folder `model_store`, replacing one that is there.
+
+    Raises VersionError when the version is absent or damaged, ArchiveError, OSError.
+    """
+    folder = versions.existing(index_root, version)
+    if problems := versions.verify(folder):
+        raise versions.VersionError(f"version {version} is damaged: " + "; ".join(problems))
+    model_store.mkdir(parents=True, exist_ok=True)
+    # In the store, so that the finished archive is renamed on one file system.
+    with tempfile.TemporaryDirectory(dir=model_store, prefix=".archive-") as work:
+        contents = Path(work) / "contents"
+        for path in program_files():
+            place = contents / path.relative_to(_PACKAGES)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
+        shutil.copytree(folder, contents / PACKED_VERSION)
+        _pack(Path(work), contents)
+        archive = archive_of(model_store)
+        os.replace(Path(work) / archive.name, archive)
+    return archive
+
+
+def _pack(work: Path, contents: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "model_archiver.model_packaging",
+        "--model-name",
+        MODEL_NAME,
+        "--version",
+        MODEL_VERSION,
+        "--handler",
+        contents / "handlers" / "image_retrieval.py",
+        "--extra-files",
+        contents,
+        "--archive-format",
+        "zip-store",
+        "--export-path",
+        work,
+    ]
+    # The archiver gathers its files in a folder of the temporary directory named for the model:
+    # two of them would empty each other's.
+    scratch = work / "scratch"
+    scratch.mkdir()
+    done = subprocess.run(
+        command,
+        env=os.environ | {"TMPDIR": str(scratch)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    if done.returncode != 0:
+        raise ArchiveError(f"torch-model-archiver failed:\n{done.stdout.strip()}")

@@ -1,0 +1,303 @@
+"""Running TorchServe: start it, know when it really answers, drain it, leave nothing behind.
+
+Java is started directly: TorchServe's own launcher leaves Java behind when it is told to stop.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import http.client
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TextIO
+
+from PIL import Image
+
+from handlers import MODEL_NAME, MODEL_VERSION
+from handlers.archive import archive_of
+from handlers.java import find_java
+from hashing import settings
+from searcher import client
+
+HERE = Path(__file__).resolve().parent
+START_SECONDS = 120
+DRAIN_SECONDS = 5
+STOP_SECONDS = 3
+WORKER_DEATHS_BEFORE_GIVING_UP = 3
+MOST_WORKERS_BY_DEFAULT = 4
+_WORKER_DIED = "Backend worker process died"
+_LOOPBACK = ("127.0.0.1", "localhost")
+
+
+class StartError(RuntimeError):
+    """The service did not start; the message says why and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to run the service.
+
+    port: first of a block of six (+0 predictions, +2 and +3 gRPC, +5 metrics).  host: the address
+    to listen on.  workers: processes that answer.  batch_size: requests a worker answers at once;
+    batch_delay: ms to wait for that many.  heap: of Java, in MB.
+    """
+
+    host: str
+    port: int
+    workers: int
+    batch_size: int
+    batch_delay: int
+    heap: int
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        """EFISS_HOST, EFISS_PORT, EFISS_WORKERS, EFISS_BATCH_SIZE, EFISS_BATCH_DELAY_MS and
+        EFISS_HEAP_MB.  Raises settings.SettingError."""
+        workers = min(settings.available_cores(), MOST_WORKERS_BY_DEFAULT)
+        return cls(
+            host=os.environ.get("EFISS_HOST", "").strip() or "127.0.0.1",
+            port=settings.whole_number("EFISS_PORT", 5000, 1, 65530),
+            workers=settings.whole_number("EFISS_WORKERS", workers, 1, 256),
+            batch_size=settings.whole_number("EFISS_BATCH_SIZE", 1, 1, 128),
+            batch_delay=settings.whole_number("EFISS_BATCH_DELAY_MS", 1, 1, 10_000),
+            heap=settings.whole_number("EFISS_HEAP_MB", 512, 64, 65536),
+        )
+
+    @property
+    def url(self) -> str:
+        """Where a client on this machine sends its requests."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", *_LOOPBACK) else self.host
+        return f"http://{host}:{self.port}"
+
+
+class Service:
+    """A running TorchServe.  Use as a context manager: leaving it stops everything it started."""
+
+    def __init__(
+        self, chosen: Settings, config: Path, model_store: Path, index_root: Path, log: TextIO
+    ):
+        """config: a TorchServe config.properties.  model_store: holds the archive.  index_root: the
+        index folder whose live version is followed.  log: where TorchServe's lines go."""
+        self._settings, self._log = chosen, log
+        self._last_lines: collections.deque[str] = collections.deque(maxlen=30)
+        self._worker_deaths = 0
+        _check_files(config, model_store)
+        _check_ports(chosen)
+        java = find_java()
+        # Its own folder for sockets, pid file and unpacked archive: TorchServe gives them fixed
+        # names in the temporary folder, so that two instances would take each other's.
+        self._folder = Path(tempfile.mkdtemp(prefix="efiss-"))
+        try:
+            self._process = self._start(java, config, model_store, index_root)
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> "Service":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        return self._settings.url
+
+    @property
+    def pid(self) -> int:
+        """The process id of Java."""
+        return self._process.pid
+
+    def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
+        """Return when a real query is answered.  Raises StartError when that cannot be expected any
+        more: TorchServe ended, its workers keep dying, or the time is over."""
+        deadline = time.monotonic() + seconds
+        query = _smallest_query()
+        while True:
+            if self._process.poll() is not None:
+                raise self._failed("TorchServe ended while it started")
+            if self._worker_deaths >= WORKER_DEATHS_BEFORE_GIVING_UP:
+                raise self._failed("the workers of TorchServe die at start")
+            if time.monotonic() > deadline:
+                raise self._failed(f"no query was answered within {seconds:.0f} s")
+            try:
+                client.search(self.url, query, top_k=1, timeout=5)
+                return
+            except client.ServiceError:
+                time.sleep(0.1)
+
+    def wait(self) -> None:
+        """Block while the service runs.  Raises StartError when it ends by itself."""
+        self._process.wait()
+        raise self._failed(f"TorchServe ended by itself (exit code {self._process.returncode})")
+
+    def stop(self) -> None:
+        """Let the requests under way finish (5 s at most), then end Java and its workers."""
+        try:
+            if self._process.poll() is None:
+                self._drain()
+                self._process.terminate()
+                self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass  # ended by the signal below
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # Java's session: its workers as well
+            self._process.wait()
+            self._reader.join(timeout=1)
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self, java: Path, config: Path, model_store: Path, root: Path) -> subprocess.Popen:
+        temporary = self._folder / "tmp"
+        temporary.mkdir()
+        properties = self._folder / "config.properties"
+        properties.write_text(
+            config.read_text(encoding="utf-8") + self._properties(model_store), encoding="utf-8"
+        )
+        package = Path(find_spec("ts").origin).parent
+        command = [
+            java,
+            f"-Dmodel_server_home={package.parent}",
+            f"-Djava.io.tmpdir={temporary}",
+            f"-Dlog4j2.configurationFile={HERE / 'log4j2.xml'}",
+            f"-Xmx{self._settings.heap}m",
+            "-cp",
+            f"{package / 'frontend'}/*",
+            "org.pytorch.serve.ModelServer",
+            "--python",
+            sys.executable,
+            "-f",
+            properties,
+            "-s",
+            model_store.resolve(),
+            "-ncs",
+        ]
+        environment = os.environ | {
+            "TMPDIR": str(temporary),
+            "TEMP": str(temporary),
+            "LOG_LOCATION": str(self._folder),
+            "METRICS_LOCATION": str(self._folder),
+            "EFISS_INDEX": str(root.resolve()),
+            "OMP_NUM_THREADS": "1",
+            # The handler parses bodies itself; TorchServe would log a traceback for each bad one.
+            "TS_DECODE_INPUT_REQUEST": "false",
+        }
+        return subprocess.Popen(
+            command,
+            env=environment,
+            cwd=self._folder,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+
+    def _properties(self, model_store: Path) -> str:
+        host, port = self._settings.host, self._settings.port
+        archive = archive_of(model_store).name
+        model = {
+            "defaultVersion": True,
+            "marName": archive,
+            "minWorkers": self._settings.workers,
+            "maxWorkers": self._settings.workers,
+            "batchSize": self._settings.batch_size,
+            "maxBatchDelay": self._settings.batch_delay,
+        }
+        values = {
+            "inference_address": f"http://{host}:{port}",
+            "management_address": f"unix:{self._management}",
+            "metrics_address": f"http://{host}:{port + 5}",
+            "grpc_inference_port": port + 2,
+            "grpc_management_port": port + 3,
+            "model_store": model_store.resolve(),
+            "load_models": archive,
+            "models": json.dumps({MODEL_NAME: {MODEL_VERSION: model}}),
+            "metrics_config": HERE / "metrics.yaml",
+        }
+        return "\n# Added by `efiss serve`\n" + "".join(f"{k}={v}\n" for k, v in values.items())
+
+    @property
+    def _management(self) -> Path:
+        return self._folder / "management.sock"
+
+    def _read_log(self) -> None:
+        for line in self._process.stdout:
+            self._last_lines.append(line)
+            self._worker_deaths += _WORKER_DIED in line
+            self._log.write(line)
+            self._log.flush()
+
+    def _drain(self) -> None:
+        """Wait until no request waits for a worker, and a moment for those being answered."""
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while time.monotonic() < deadline and self._process.poll() is None:
+            if not self._pending_requests():
+                time.sleep(0.5)
+                return
+            time.sleep(0.1)
+
+    def _pending_requests(self) -> int:
+        try:
+            connection = _UnixConnection(self._management)
+            connection.request("GET", f"/models/{MODEL_NAME}")
+            status = json.load(connection.getresponse())
+            return status[0]["jobQueueStatus"]["pendingRequests"]
+        except (OSError, ValueError, LookupError, http.client.HTTPException):
+            return 0  # it does not answer any more: nothing to wait for
+
+    def _failed(self, sentence: str) -> StartError:
+        self._reader.join(timeout=1)
+        return StartError(f"{sentence}; its last lines:\n{''.join(self._last_lines).rstrip()}")
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path):
+        super().__init__("localhost", timeout=2)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _check_files(config: Path, model_store: Path) -> None:
+    if not config.is_file():
+        raise StartError(f"{config} is missing; run this in the project's folder or give --config")
+    archive = archive_of(model_store)
+    if not archive.is_file():
+        raise StartError(f"{archive} is missing; run `efiss archive --index_version V` first")
+
+
+def _check_ports(chosen: Settings) -> None:
+    for port in (chosen.port, chosen.port + 2, chosen.port + 3, chosen.port + 5):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((chosen.host, port))
+            except OSError as error:
+                raise StartError(
+                    f"port {port} on {chosen.host} cannot be used ({error.strerror}); stop what "
+                    f"holds it, or set EFISS_PORT (now {chosen.port}) to another block of six ports"
+                ) from None
+
+
+def _smallest_query() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16), "white").save(buffer, "PNG")
+    return buffer.getvalue()
