@@ -1,0 +1,3 @@
+"""The command line `efiss`."""
+
+__version__ = "1.0.0"

@@ -1,0 +1,57 @@
+"""`efiss`: the group of all commands, each imported when it is called."""
+
+import importlib
+
+import click
+
+from efiss import __version__
+
+COMMANDS = {
+    "demo": ("efiss.commands.demo:demo", "Draw, index and serve a demo catalogue, in one go."),
+    "demo-catalogue": (
+        "efiss.commands.demo_catalogue:demo_catalogue",
+        "Draw a catalogue to try things with.",
+    ),
+    "hash": ("efiss.commands.hash:hash_pictures", "Hash pictures into a file of codes."),
+    "index": ("indexer.main:main", "Build a version of the index from a catalogue."),
+    "versions": ("efiss.commands.versions:versions", "List the versions of the index."),
+    "verify": ("efiss.commands.versions:verify", "Check a version: checksums, rows, codes."),
+    "activate": ("efiss.commands.versions:activate", "Make a version the live one."),
+    "archive": ("efiss.commands.serve:archive", "Pack a version into a model archive."),
+    "serve": ("efiss.commands.serve:serve", "Run the search service."),
+    "search": ("efiss.commands.search:search", "Ask the service for pictures like one."),
+    "train": ("efiss.commands.train:train", "Train a hashing model."),
+    "evaluate": ("efiss.commands.evaluate:evaluate", "Measure a model's retrieval quality."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported only when they run: torch alone takes seconds."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[name][0].split(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_text) for name, (_, help_text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup)
+@click.version_option(__version__, prog_name="efiss")
+def main() -> None:
+    """Image retrieval for a shop: a photo in, the catalogue's most similar pictures out.
+
+    \b
+    From a folder of pictures to a running service:
+      bash indexer/extract_datalake.sh data
+      efiss index --database database_info.txt --new_index_database_version 1.0.0
+      efiss activate 1.0.0
+      efiss archive --index_version 1.0.0
+      efiss serve
+    """

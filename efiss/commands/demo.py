@@ -1,0 +1,151 @@
+"""`efiss demo`: the whole way once, from nothing to an answer."""
+
+import contextlib
+import shlex
+import subprocess
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from efiss.commands.search import table
+from efiss.commands.serve import Stopped, stopping_on_signals
+
+DATALAKE = Path("demo/datalake")
+DATABASE, INDEX, MODEL_STORE = Path("database_info.txt"), Path("index"), Path("model_store")
+CONFIG, LOG = Path("config.properties"), Path("demo/torchserve.log")
+VERSION, IMAGES, SHOPS = "1.0.0", 600, 4
+
+
+@click.command()
+def demo() -> None:
+    """Draw a demo catalogue, index it, pack it, serve it and ask it one question.
+
+    Everything is made in the current folder: demo/, database_info.txt, index/ and model_store/.
+    What is already there is kept. The service runs until Ctrl-C or SIGTERM; its environment
+    variables are those of `efiss serve`, its log is demo/torchserve.log.
+
+    \b
+    Example:
+      EFISS_PORT=6000 efiss demo
+    """
+    from handlers.java import JavaError
+    from handlers.service import Service, Settings, StartError
+
+    steps = Steps()
+    try:
+        with stopping_on_signals():
+            settings = Settings.from_environment()
+            _prepare(steps)
+            with (
+                LOG.open("w", encoding="utf-8") as log,
+                Service(settings, CONFIG, MODEL_STORE, INDEX, log) as service,
+            ):
+                with steps.step("start TorchServe"):
+                    service.wait_until_ready()
+                with steps.step("first query"):
+                    photo, answer = _first_query(service.url)
+                _show(steps, service.url, photo, answer)
+                service.wait()
+    except Stopped:
+        click.echo("stopped")
+    except (StartError, JavaError, ValueError, RuntimeError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+class Steps:
+    """How long each step took."""
+
+    def __init__(self):
+        self.seconds: list[tuple[str, float | None]] = []
+
+    @contextlib.contextmanager
+    def step(self, name: str):
+        click.echo(f"{name} …")
+        start = time.monotonic()
+        yield
+        self.seconds.append((name, time.monotonic() - start))
+
+    def skip(self, name: str) -> None:
+        """The step's result is already there."""
+        self.seconds.append((name, None))
+
+
+def _prepare(steps: Steps) -> None:
+    """Catalogue, list, version and archive, each unless it is there."""
+    from efiss.demo_catalogue import write_catalogue
+    from handlers.archive import write_archive
+    from indexer.main import main as index
+    from searcher import versions
+
+    def unless(there: bool, name: str, make) -> None:
+        if there:
+            return steps.skip(name)
+        with steps.step(name):
+            make()
+
+    unless(
+        (DATALAKE / "labels.csv").is_file(),
+        "draw the demo catalogue",
+        lambda: write_catalogue(DATALAKE, IMAGES, SHOPS, seed=0),
+    )
+    unless(DATABASE.is_file(), "extract the datalake", _extract)
+    unless(
+        versions.live(INDEX) or VERSION in versions.versions(INDEX),
+        "index the catalogue",
+        lambda: index.main(
+            ["--database", str(DATABASE), "--new_index_database_version", VERSION],
+            standalone_mode=False,
+        ),
+    )
+    unless(versions.live(INDEX), "activate the version", lambda: versions.activate(INDEX, VERSION))
+    live = versions.live(INDEX)
+    unless(
+        _archive_is_fresh(live), "pack the archive", lambda: write_archive(INDEX, live, MODEL_STORE)
+    )
+
+
+def _extract() -> None:
+    script = Path(find_spec("indexer").origin).with_name("extract_datalake.sh")
+    done = subprocess.run(["bash", script, DATALAKE], text=True, capture_output=True)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.strip())
+
+
+def _archive_is_fresh(live: str) -> bool:
+    """Whether the archive is younger than the live version and than the program packed with it."""
+    from handlers.archive import archive_of, program_files
+    from searcher import versions
+
+    archive = archive_of(MODEL_STORE)
+    if not archive.is_file():
+        return False
+    sources = [versions.existing(INDEX, live), *program_files()]
+    return archive.stat().st_mtime > max(path.stat().st_mtime for path in sources)
+
+
+def _first_query(url: str) -> tuple[Path, dict]:
+    from searcher.client import search
+
+    photo = next(iter(sorted(DATALAKE.glob("*/*.jpg"))), None)
+    if photo is None:
+        raise RuntimeError(f"{DATALAKE} holds no picture; remove the folder and run this again")
+    return photo, search(url, photo.read_bytes(), top_k=5)
+
+
+def _show(steps: Steps, url: str, photo: Path, answer: dict) -> None:
+    from searcher.client import PATH
+
+    click.echo(f"\nquery {photo}\n{table(answer)}\n")
+    for name, seconds in steps.seconds:
+        click.echo(f"  {name:26}" + ("already there" if seconds is None else f"{seconds:6.1f} s"))
+    click.echo(f"\nready: {url}{PATH}\n\nAsk it yourself, from another shell in this folder:\n")
+    click.echo(
+        '  (printf \'{"top_k": 5, "debug": true, "image": "\'; '
+        f"base64 < {shlex.quote(str(photo))} | tr -d '\\n'; printf '\"}}') |\n"
+        "    curl -s -H 'Content-Type: application/json' --data-binary @- "
+        f"{url}{PATH}\n"
+    )
+    click.echo("  .venv/bin/efiss search PHOTO --sheet results.png\n")
+    click.echo("Ctrl-C stops the service.")

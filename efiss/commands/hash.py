@@ -1,0 +1,96 @@
+"""`efiss hash`."""
+
+import os
+from pathlib import Path
+
+import click
+
+from hashing.settings import BATCH_SIZE, available_cores, max_pixels
+from indexer.catalogue import read_catalogue
+from indexer.main import MODEL_PATH
+from indexer.progress import PictureBar
+
+
+@click.command("hash")
+@click.argument("files", nargs=-1, type=click.Path())
+@click.option("--database", type=click.Path(path_type=Path), help="A list: one image path a line.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The .npy file to write; the kept paths go to a .paths.txt beside it.",
+)
+@click.option(
+    "--model_path",
+    type=click.Path(path_type=Path),
+    default=MODEL_PATH,
+    show_default=True,
+    help="A .pt file with its sidecar beside it, or its folder.",
+)
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N.")
+@click.option(
+    "--num_workers",
+    type=click.IntRange(1, 1024),
+    default=available_cores,
+    show_default="the cores",
+    help="Threads that decode and hash.",
+)
+def hash_pictures(
+    files: tuple[str, ...],
+    database: Path | None,
+    out: Path,
+    model_path: Path,
+    device: str,
+    num_workers: int,
+) -> None:
+    """Hash pictures: codes as uint8 [n, 8], one row a picture.
+
+    Bit j of a code (the highest bit of the first byte first) is 1 where the model's output j is
+    positive. A picture that cannot be read is named on stderr and has no row; the kept paths, row
+    by row, are written beside the codes.
+
+    \b
+    Examples:
+      efiss hash photo.jpg another.png --out codes.npy
+      efiss hash --database database_info.txt --out codes.npy
+    """
+    if bool(files) == bool(database):
+        raise click.UsageError("give either FILES or --database")
+    from hashing.files import hash_files
+    from hashing.model import Model
+
+    try:
+        paths = read_catalogue(database).paths if database else list(files)
+        model = Model.load(model_path, device)
+        done, rejected = [], 0
+        with PictureBar("hashing") as bar:
+            for hashed in hash_files(
+                paths, model, workers=num_workers, batch_size=BATCH_SIZE, max_pixels=max_pixels()
+            ):
+                done.append(hashed)
+                bar.show(len(done), len(paths))
+        kept = [hashed for hashed in done if hashed.code is not None]
+        for hashed in done:
+            if hashed.code is None:
+                rejected += 1
+                click.echo(f"{hashed.path}: {hashed.reason}", err=True)
+        _write(out, kept)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{out}: {len(kept)} codes, {rejected} pictures left out")
+    if not kept:
+        raise click.ClickException("no picture could be read")
+
+
+def _write(out: Path, kept: list) -> None:
+    import numpy as np
+
+    codes = np.frombuffer(b"".join(hashed.code for hashed in kept), np.uint8).reshape(-1, 8)
+    staged = out.with_name(out.name + ".tmp")
+    with open(staged, "wb") as file:
+        np.save(file, codes)
+    paths = out.with_name(out.stem + ".paths.txt")
+    staged_paths = paths.with_name(paths.name + ".tmp")
+    staged_paths.write_bytes(b"".join(os.fsencode(hashed.path) + b"\n" for hashed in kept))
+    os.replace(staged_paths, paths)
+    os.replace(staged, out)

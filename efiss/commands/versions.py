@@ -1,0 +1,129 @@
+"""`efiss versions`, `efiss verify`, `efiss activate`."""
+
+import random
+from pathlib import Path
+
+import click
+
+from efiss.commands import INDEX_ROOT
+from searcher import versions as store
+from searcher.versions import VersionError
+
+
+@click.command()
+@INDEX_ROOT
+def versions(index_root: Path) -> None:
+    """List the versions in the index folder; the live one is marked with *.
+
+    \b
+    Example:
+      efiss versions
+    """
+    names = store.versions(index_root)
+    if not names:
+        click.echo(f"no version in {index_root}; build one with `efiss index`")
+        return
+    live = store.live(index_root)
+    click.echo(
+        f"{'':1} {'version':12} {'rows':>10} {'rejected':>9}  {'created':20} {'mode':9} model"
+    )
+    for name in names:
+        try:
+            manifest = store.read_manifest(index_root / name)
+        except VersionError as error:
+            click.echo(f"{'*' if name == live else '':1} {name:12} damaged: {error}")
+            continue
+        model = f"{manifest.model['name']} ({manifest.model['sha256'][:8]})"
+        click.echo(
+            f"{'*' if name == live else '':1} {name:12} {manifest.rows:>10,} "
+            f"{manifest.rejected:>9,}  {manifest.created[:19]:20} "
+            f"{manifest.index_mode:9} {model}"
+        )
+
+
+@click.command()
+@click.argument("version")
+@INDEX_ROOT
+@click.option(
+    "--sample",
+    type=click.IntRange(0, 1_000_000),
+    default=100,
+    show_default=True,
+    help="Rows to hash again from their files.",
+)
+def verify(version: str, index_root: Path, sample: int) -> None:
+    """Check a version: every checksum, the row counts, and a sample of rows hashed again.
+
+    Relative paths are looked for from the current folder. Exit code 1 when anything is wrong.
+
+    \b
+    Example:
+      efiss verify 1.0.0 --sample 500
+    """
+    try:
+        folder = store.existing(index_root, version)
+    except VersionError as error:
+        raise click.ClickException(str(error)) from error
+    if problems := store.verify(folder):
+        raise click.ClickException(f"version {version} is damaged: " + "; ".join(problems))
+    click.echo(f"version {version}: all checksums and row counts are right")
+    if sample:
+        _check_sample(folder, sample)
+
+
+def _check_sample(folder: Path, sample: int) -> None:
+    from hashing.files import hash_files
+    from hashing.model import Model
+    from hashing.settings import available_cores, max_pixels
+    from searcher.search import open_version
+
+    index = open_version(folder)
+    count = min(sample, index.manifest.rows)
+    rows = sorted(random.sample(range(index.manifest.rows), count))
+    model = Model.load(store.model_of(folder))
+    hashed = hash_files(
+        [index.path(row) for row in rows], model, workers=available_cores(), max_pixels=max_pixels()
+    )
+    same, unreadable, different = 0, [], []
+    for row, one in zip(rows, hashed, strict=True):
+        if one.code is None:
+            unreadable.append(f"{one.path} ({one.reason})")
+        elif one.code == index.code(row).tobytes():
+            same += 1
+        else:
+            different.append(one.path)
+    click.echo(
+        f"{count} rows hashed again: {same} the same, {len(different)} different, "
+        f"{len(unreadable)} cannot be read"
+    )
+    if unreadable:
+        click.echo(
+            f"  cannot be read: {unreadable[0]}; relative paths need the folder in which "
+            "the catalogue was made",
+            err=True,
+        )
+    if different:
+        raise click.ClickException(
+            f"{different[0]} has another code than in the index: the file was changed after it was "
+            "indexed, or was hashed on another kind of device; index the catalogue again"
+        )
+
+
+@click.command()
+@click.argument("version")
+@INDEX_ROOT
+def activate(version: str, index_root: Path) -> None:
+    """Verify a version and make it the live one.
+
+    Running services follow within a second; no restart is needed. A damaged version is refused and
+    the live one stays.
+
+    \b
+    Example:
+      efiss activate 1.5.0
+    """
+    try:
+        before = store.activate(index_root, version)
+    except (VersionError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"version {version} is live" + (f" (before: {before})" if before else ""))
