@@ -15,7 +15,7 @@ from efiss.commands.serve import Stopped, stopping_on_signals
 DATALAKE = Path("demo/datalake")
 DATABASE, INDEX, MODEL_STORE = Path("database_info.txt"), Path("index"), Path("model_store")
 CONFIG, LOG = Path("config.properties"), Path("demo/torchserve.log")
-VERSION, IMAGES, SHOPS = "1.0.0", 600, 4
+VERSION = "1.0.0"
 
 
 @click.command()
@@ -74,7 +74,7 @@ class Steps:
 
 def _prepare(steps: Steps) -> None:
     """Catalogue, list, version and archive, each unless it is there."""
-    from efiss.demo_catalogue import write_catalogue
+    from efiss.commands.demo_catalogue import demo_catalogue
     from handlers.archive import write_archive
     from indexer.main import main as index
     from searcher import versions
@@ -88,7 +88,7 @@ def _prepare(steps: Steps) -> None:
     unless(
         (DATALAKE / "labels.csv").is_file(),
         "draw the demo catalogue",
-        lambda: write_catalogue(DATALAKE, IMAGES, SHOPS, seed=0),
+        lambda: demo_catalogue.main([str(DATALAKE)], standalone_mode=False),
     )
     unless(DATABASE.is_file(), "extract the datalake", _extract)
     unless(
