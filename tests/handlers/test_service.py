@@ -1,0 +1,339 @@
+"""The service as its callers meet it: a real TorchServe, real pictures, every transport."""
+
+import base64
+import http.client
+import json
+import re
+import socket
+import subprocess
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from conftest import IMAGES, efiss
+from PIL import Image
+
+from efiss.demo_catalogue import draw
+from hashing.codes import hamming
+from searcher.client import PATH
+from searcher.search import open_version
+from tests.pictures import encoded
+
+
+def post(service, body: bytes, content_type: str | None = "application/json", headers=None):
+    """Send a body; (status, answer as JSON, headers)."""
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
+    headers = dict(headers or {})
+    if content_type:
+        headers["Content-Type"] = content_type
+    connection.request("POST", PATH, body, headers)
+    response = connection.getresponse()
+    text = response.read()
+    return response.status, json.loads(text) if text else None, response.headers
+
+
+def ask(service, image: bytes, **fields):
+    status, answer, _ = post(service, request(image, **fields))
+    assert status == 200, answer
+    return answer
+
+
+def request(image: bytes, **fields) -> bytes:
+    return json.dumps({"image": base64.b64encode(image).decode(), **fields}).encode()
+
+
+@pytest.fixture(scope="module")
+def photo() -> bytes:
+    """A picture that is not in the catalogue."""
+    return encoded(draw(1, 5000)[0])
+
+
+@pytest.fixture(scope="module")
+def paths(service) -> list[str]:
+    return (service.folder / "database_info.txt").read_text().splitlines()
+
+
+# -- answers -------------------------------------------------------------------------------------
+
+
+def test_the_answer_is_the_contracts(service, photo, paths):
+    answer = ask(service, photo, top_k=10, debug=True)
+    assert list(answer) == ["index_database_version", "relevant", "distances"]
+    assert answer["index_database_version"] == "1.0.0"
+    assert len(answer["relevant"]) == len(set(answer["relevant"])) == 10
+    assert set(answer["relevant"]) <= set(paths)
+    assert answer["distances"] == sorted(answer["distances"])
+    assert all(type(d) is int and 0 <= d <= 64 for d in answer["distances"])
+
+
+def test_distances_come_with_debug_only_and_ten_results_by_default(service, photo):
+    answer = ask(service, photo)
+    assert list(answer) == ["index_database_version", "relevant"] and len(answer["relevant"]) == 10
+
+
+def test_a_catalogue_picture_finds_itself_first_or_among_its_equals(service, paths):
+    for path in paths[::7]:
+        answer = ask(service, (service.folder / path).read_bytes(), top_k=1000, debug=True)
+        nearest = [
+            p for p, d in zip(answer["relevant"], answer["distances"], strict=True) if d == 0
+        ]
+        assert path in nearest
+        if len(nearest) == 1:
+            assert answer["relevant"][0] == path
+
+
+def test_the_service_answers_what_brute_force_over_the_index_finds(service, photo, model):
+    index = open_version(service.folder / "index" / "1.0.0")
+    code = model.codes(model.pixels(photo)[None])[0]
+    codes = np.stack([index.code(row) for row in range(IMAGES)])
+    distances = hamming(code, codes)
+    order = np.lexsort((np.arange(IMAGES), distances))
+    answer = ask(service, photo, top_k=1000, debug=True)
+    assert answer["relevant"] == [index.path(row) for row in order]
+    assert answer["distances"] == distances[order].tolist()
+
+
+def test_diversity_returns_every_dth_hit(service, photo):
+    ranked = ask(service, photo, top_k=1000)["relevant"]
+    assert ask(service, photo, top_k=5, diversity=4)["relevant"] == ranked[::4][:5]
+    assert ask(service, photo, top_k=1000, diversity=7)["relevant"] == ranked[::7]
+
+
+def test_more_than_the_index_has_gives_all_rows(service, photo, paths):
+    assert sorted(ask(service, photo, top_k=1000)["relevant"]) == sorted(paths)
+
+
+def test_the_version_stands_in_a_header_too(service, photo):
+    _, _, headers = post(service, request(photo))
+    assert headers["x-index-version"] == "1.0.0"
+    assert headers["content-type"] == "application/json"
+
+
+# -- transports ----------------------------------------------------------------------------------
+
+
+def test_multipart_as_a_browsers_form_sends_it(service, photo):
+    boundary = "----WebKitFormBoundary7MA4YWxkTrZu0gW"
+    fields = {"topk": 100, "diversity": 1, "image": base64.b64encode(photo).decode()}
+    body = (
+        f"--{boundary}\r\n"
+        'Content-Disposition: form-data; name="data"; filename="blob"\r\n'
+        "Content-Type: application/json\r\n\r\n"
+        f"{json.dumps(fields)}\r\n--{boundary}--\r\n"
+    ).encode()
+    status, answer, _ = post(service, body, f"multipart/form-data; boundary={boundary}")
+    assert status == 200, answer
+    assert answer["relevant"] == ask(service, photo, top_k=100)["relevant"]
+
+
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/octet-stream"])
+def test_a_raw_body_of_any_content_type_is_read_as_json(service, photo, content_type):
+    status, answer, _ = post(service, request(photo, top_k=3), content_type)
+    assert status == 200 and len(answer["relevant"]) == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-T", "request.json"],
+        ["--data-binary", "@request.json", "-H", "Content-Type: application/json"],
+        ["-F", "data=@request.json;type=application/json"],
+        ["-F", "data=<request.json"],
+    ],
+)
+def test_curl(service, photo, tmp_path, options):
+    (tmp_path / "request.json").write_bytes(request(photo, top_k=4))
+    done = subprocess.run(
+        ["curl", "-sS", "--fail-with-body", service.url + PATH, *options],
+        cwd=tmp_path, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(json.loads(done.stdout)["relevant"]) == 4
+
+
+def test_a_form_by_mistake_is_told_which_header_is_missing(service, photo):
+    status, answer, _ = post(service, request(photo), "application/x-www-form-urlencoded")
+    assert (status, answer["type"]) == (400, "no_body")
+    assert "Content-Type: application/json" in answer["message"]
+
+
+def test_url_safe_and_wrapped_base64_and_a_data_url(service, photo):
+    wanted = ask(service, photo)
+    safe = base64.urlsafe_b64encode(photo).decode()
+    for image in (safe, safe.rstrip("="), base64.encodebytes(photo).decode(),
+                  "data:image/jpeg;base64," + base64.b64encode(photo).decode()):  # fmt: skip
+        status, answer, _ = post(service, json.dumps({"image": image}).encode())
+        assert (status, answer) == (200, wanted)
+
+
+def test_a_photo_of_many_megabytes(service):
+    noise = np.random.default_rng(0).integers(0, 256, (2600, 3400, 3), np.uint8)
+    large = encoded(Image.fromarray(noise), quality=92)
+    assert 8e6 < len(large) < 23e6
+    assert len(ask(service, large)["relevant"]) == 10
+
+
+# -- mistakes ------------------------------------------------------------------------------------
+
+HUGE_GIF = b"GIF89a" + (20_000).to_bytes(2, "little") * 2 + b"\xf0\0\0" + bytes(6) + (
+    b",\0\0\0\0" + (20_000).to_bytes(2, "little") * 2 + b"\0\x02\x02\x44\x01\0;"
+)  # fmt: skip
+
+BROKEN = {
+    "not JSON": (b"{", 400, "not_json"),
+    "nested too deeply": (b'{"image": ' + b"[" * 5000 + b"]" * 5000 + b"}", 400, "not_json"),
+    "no object": (b"[1, 2]", 400, "not_an_object"),
+    "no image": (b'{"top_k": 3}', 400, "no_image"),
+    "not base64": (b'{"image": "photo.jpg!"}', 400, "not_base64"),
+    "not an image": (request(b"<html>"), 400, "not_an_image"),
+    "truncated": (request(encoded(draw(1, 1)[0])[:3000]), 400, "damaged_image"),
+    "too many pixels": (request(HUGE_GIF), 413, "too_many_pixels"),
+    "bad top_k": (request(b"x", top_k=0), 400, "bad_top_k"),
+    "bad debug": (request(b"x", debug="yes"), 400, "bad_debug"),
+    "unknown field": (request(b"x", topK=3), 400, "unknown_field"),
+    "newline in a field": (request(b"x", **{"a\r\nx-evil: 1\r\n\r\n": 1}), 400, "unknown_field"),
+    "empty body": (b"", 400, "not_json"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_mistake_is_answered_with_a_code_a_type_and_a_sentence(service, name):
+    body, status, kind = BROKEN[name]
+    got, answer, headers = post(service, body)
+    assert (got, answer["code"], answer["type"]) == (status, status, kind), answer
+    assert list(answer) == ["code", "type", "message"] and len(answer["message"]) > 20
+    assert "x-evil" not in headers
+
+
+def test_multipart_without_the_part_named_data(service):
+    body = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nabc\r\n--b--\r\n'
+    status, answer, _ = post(service, body, "multipart/form-data; boundary=b")
+    assert (status, answer["type"]) == (400, "no_body")
+    assert "part named data" in answer["message"]
+
+
+def test_a_body_over_the_limit_is_413(service):
+    status, _, _ = post(service, b'{"image": "' + b"A" * 33_600_000 + b'"}')
+    assert status == 413
+
+
+def test_a_callers_describe_header_takes_nobodys_answer(service, photo):
+    def one(i: int):
+        headers = {"describe": "True"} if i % 2 else {}
+        return post(service, request(photo), headers=headers)
+
+    with ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(one, range(24)))
+    assert all(status == 200 for status, _, _ in answers)
+    assert all("relevant" in answers[i][1] for i in range(0, 24, 2))
+
+
+def test_200_requests_of_8_clients_one_in_five_broken(service, photo):
+    workers = service.workers()
+    broken = list(BROKEN.values())
+
+    def one(i: int):
+        if i % 5 == 0:
+            body, status, kind = broken[i // 5 % len(broken)]
+            got, answer, _ = post(service, body)
+            return (got, answer["type"]) == (status, kind)
+        status, answer, _ = post(service, request(photo, top_k=1 + i % 20))
+        return (
+            status == 200
+            and answer["index_database_version"] == "1.0.0"
+            and len(answer["relevant"]) == 1 + i % 20
+        )
+
+    with ThreadPoolExecutor(8) as clients:
+        assert all(clients.map(one, range(200)))
+    assert len(workers) == 2 and service.workers() == workers
+
+
+# -- what operators see --------------------------------------------------------------------------
+
+
+def management(service, path: str):
+    connection = http.client.HTTPConnection("localhost", timeout=10)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(service.management))
+    connection.request("GET", path)
+    return json.load(connection.getresponse())
+
+
+def test_describe_says_version_rows_model_and_limits(service, model):
+    described = management(service, "/models/image-retrieval-v1.0?customized=true")
+    told = described[0]["customizedMetadata"]
+    told = json.loads(told) if isinstance(told, str) else told
+    assert told["index_database_version"] == "1.0.0" and told["rows"] == IMAGES
+    assert told["model"]["sha256"] == model.sidecar.sha256
+    assert told["limits"]["top_k"] == {"default": 10, "lowest": 1, "highest": 1000}
+
+
+def test_management_is_not_on_the_network(service):
+    serve = psutil.Process(service.process.pid)
+    listening = {
+        connection.laddr.port
+        for process in [serve, *serve.children(recursive=True)]
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {service.port + offset for offset in (0, 2, 3, 5)}
+
+
+def test_prometheus_metrics_count_requests_by_outcome(service, photo):
+    ask(service, photo)
+    with urllib.request.urlopen(f"http://127.0.0.1:{service.port + 5}/metrics") as response:
+        text = response.read().decode()
+    counted = re.findall(r'image_retrieval_requests_total\{.*Outcome="(\w+)".*\} (\S+)', text)
+    assert float(dict(counted)["answered"]) >= 1
+
+
+def test_the_service_follows_the_live_version(service, photo):
+    try:
+        assert efiss("activate", "1.1.0", folder=service.folder).returncode == 0
+        _wait_for(lambda: all(
+            ask(service, photo)["index_database_version"] == "1.1.0" for _ in range(8)
+        ))  # fmt: skip
+        words = [json.loads(p.read_text()) for p in _acknowledgements(service)]
+        assert {w["version"] for w in words if w["pid"] in service.workers()} == {"1.1.0"}
+    finally:
+        assert efiss("activate", "1.0.0", folder=service.folder).returncode == 0
+    _wait_for(lambda: {
+        json.loads(p.read_text())["version"] for p in _acknowledgements(service)
+    } == {"1.0.0"})  # fmt: skip
+
+
+def _acknowledgements(service) -> list[Path]:
+    return list((service.folder / "index" / ".workers").glob("*.json"))
+
+
+def _wait_for(happened, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def test_efiss_search_prints_a_table_and_writes_a_sheet(service, photo, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(photo)
+    done = efiss("search", str(tmp_path / "photo.jpg"), "--top_k", "7", "--url", service.url,
+                 "--sheet", str(tmp_path / "sheet.png"), folder=service.folder)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "index version 1.0.0" and lines[1].split() == ["rank", "distance", "path"]
+    assert [line.split()[0] for line in lines[2:9]] == [str(n) for n in range(1, 8)]
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 1000 and len(sheet.getcolors(1 << 24)) > 500
+
+
+def test_efiss_search_says_what_is_wrong(service, tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    done = efiss("search", str(tmp_path / "notes.txt"), "--url", service.url, folder=tmp_path)
+    assert done.returncode == 1 and "not a picture" in done.stderr
+    (tmp_path / "photo.jpg").write_bytes(encoded(draw(1, 1)[0]))
+    done = efiss("search", "photo.jpg", "--url", "http://127.0.0.1:1", folder=tmp_path)
+    assert done.returncode == 1 and "is `efiss serve` running?" in done.stderr
