@@ -7,6 +7,8 @@ loading the model once a process; on a GPU the same threads feed it.
 
 import dataclasses
 import hashlib
+import os
+import stat
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -93,10 +95,14 @@ def _hash_batch(paths, model, batch_size, max_pixels, known) -> list[Hashed]:
 def _look(path, model, max_pixels, known) -> tuple[Hashed, np.ndarray | None]:
     """What is known of a file, and its pixels if it has to be hashed."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for without end
+            return Hashed(path, reason="Not a file"), None
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
         return Hashed(path, reason=error.strerror or str(error)), None
+    except (ValueError, MemoryError) as error:  # a NUL in the path; a file larger than the memory
+        return Hashed(path, reason=str(error) or "Too large for the memory"), None
     digest = hashlib.sha256(data).digest()
     if code := known(digest):
         return Hashed(path, digest, code), None

@@ -6,10 +6,13 @@ way wherever it is hashed.
 
 import binascii
 import io
+import math
 import re
+import warnings
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Formats that are read.  Named, because Pillow's own list includes interpreters (EPS, WMF)."""
@@ -27,9 +30,19 @@ RESAMPLINGS = {
     "box": Image.Resampling.BOX,
 }
 
+# Of odd metadata, one a tag, each with its own text: a hostile file would fill log and memory.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 _DATA_URL = re.compile(rb"\s*data:[^,]{0,200},", re.IGNORECASE)
 _URL_SAFE_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _WHITESPACE = b" \t\r\n\v\f"
+
+_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+_START_OF_SCAN, _END_OF_IMAGE = b"\xda", b"\xd9"
+_WITHOUT_BODY = b"\x01\xc8\xd8\xd9" + bytes(range(0xF0, 0xFE))  # as Pillow reads them
+_MOST_JPEG_SEGMENTS = 500  # 32 MB of metadata; a photo has some 10
+_MOST_JPEG_SCANS = 50  # a progressive JPEG has 10, an optimised one up to 20
+_MOST_PNG_PROFILES = 20  # one is allowed
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT_BY = {
@@ -78,30 +91,38 @@ def from_base64(text: str | bytes) -> bytes:
 def decode(data: bytes, edge: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The picture in `data`, upright, mode RGB, transparency on white, first frame of many.
 
-    edge: the side in pixels of the model input this is for.  A JPEG far larger than that is decoded
-    at 1/2, 1/4 or 1/8 of its size (never below twice `edge`), so the size of the result is not the
-    file's.  max_pixels: refuse pictures that declare more, before anything is decoded.
+    edge: the side in pixels of the model input this is for.  A picture far larger than that is made
+    smaller by a whole factor (never below twice `edge`), a JPEG while it is decoded, so the size of
+    the result is not the file's.
+    max_pixels: refuse pictures that declare more, before anything is decoded.
     Raises PictureError, and nothing else, for whatever is wrong with the bytes.
     """
     if not data:
         raise PictureError("not_an_image", "the file is empty (0 bytes)")
+    _refuse_traps(data)
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
+        file_format, (width, height) = image.format, _decoded_size(image)
     except Image.DecompressionBombError:
         raise _too_many_pixels("more than 178", max_pixels) from None
     except Exception as error:  # Pillow's parsers raise nearly anything on hostile headers
         raise _not_an_image(error) from error
-    if image.width * image.height > max_pixels:
-        megapixels = f"{image.width}x{image.height} = {image.width * image.height / 1e6:.0f}"
-        raise _too_many_pixels(megapixels, max_pixels)
+    if width * height > max_pixels:
+        raise _too_many_pixels(f"{width}x{height} = {width * height / 1e6:.0f}", max_pixels)
     try:
         image.draft(None, (2 * edge, 2 * edge))
         image.load()
-        return _to_rgb(_upright(image))
+        turn = _turn(image)
+        # One name for every step, so that of a large picture only two copies are alive at a time.
+        image = _in_8_bits(image)
+        image = image if turn is None else image.transpose(turn)
+        factor = min(image.size) // (2 * edge)
+        image = image.reduce(factor) if factor > 1 else image
+        return _on_white(image)
     except Image.DecompressionBombError:
         raise _too_many_pixels("more than 178", max_pixels) from None
     except Exception as error:  # as above, now from the decoders; MemoryError included
-        raise _damaged(image.format, error) from error
+        raise _damaged(file_format, error) from error
 
 
 def pixels(image: Image.Image, edge: int, resampling: str = "bilinear") -> np.ndarray:
@@ -113,33 +134,73 @@ def pixels(image: Image.Image, edge: int, resampling: str = "bilinear") -> np.nd
     return np.asarray(image.resize((edge, edge), RESAMPLINGS[resampling]))
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _refuse_traps(data: bytes) -> None:
+    """Refuse files of a few MB that are made to keep Pillow busy for minutes."""
+    if data.startswith(b"\xff\xd8"):
+        segments, scans = _count_jpeg_parts(data)
+        if segments > _MOST_JPEG_SEGMENTS or scans > _MOST_JPEG_SCANS:
+            raise _damaged("JPEG", ValueError("it consists of too many parts"))
+    # Pillow inflates every profile.  In pixel data the four letters come by chance once in 4 GB.
+    if data.startswith(b"\x89PNG") and data.count(b"iCCP") > _MOST_PNG_PROFILES:
+        raise _damaged("PNG", ValueError("it has too many colour profiles"))
+
+
+def _count_jpeg_parts(data: bytes) -> tuple[int, int]:
+    """Segments and scans of a JPEG, counted up to a little more than is allowed."""
+    at, segments, scans = 2, 0, 0
+    while segments <= _MOST_JPEG_SEGMENTS and scans <= _MOST_JPEG_SCANS:
+        marker = _JPEG_MARKER.search(data, at)  # behind a scan's header: the end of its pixels
+        if marker is None or (marker[1] == _END_OF_IMAGE and scans):
+            break
+        segments += 1
+        scans += marker[1] == _START_OF_SCAN
+        at = marker.end()
+        if marker[1] not in _WITHOUT_BODY:
+            at += int.from_bytes(data[at : at + 2], "big")
+    return segments, scans
+
+
+def _decoded_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of the picture, or of a TIFF's tile where that is larger: a tile is decoded
+    whole."""
+    if image.format != "TIFF":
+        return image.size
+    tile = image.tag_v2.get(TILEWIDTH, 0), image.tag_v2.get(TILELENGTH, 0)
+    return max(image.size, tile, key=math.prod)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What makes the picture upright."""
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG)
+        return _UPRIGHT_BY.get(image.getexif().get(_ORIENTATION_TAG))
     except Exception:  # a broken EXIF block does not spoil the photo: shown as it is stored
-        return image
-    turn = _UPRIGHT_BY.get(orientation)
-    return image if turn is None else image.transpose(turn)
+        return None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """The picture in mode RGB, or RGBA where it has transparency."""
     if image.mode.startswith(("I", "F")):
         image = _to_8_bits(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
     """Greyscale of 16 or 32 bits, or floating point, as 8 bits (Pillow's own conversion clips)."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    values = np.array(image, dtype=np.float32)
+    np.nan_to_num(values, copy=False)
     if image.mode == "F" and values.min() >= 0 and values.max() <= 1:
-        values = values * 255
+        values *= 255
     elif values.max() > 255:
-        values = values * (255 / max(values.max(), 65535))
-    return Image.fromarray(values.clip(0, 255).astype(np.uint8))
+        values *= 255 / max(values.max(), 65535)
+    return Image.fromarray(values.clip(0, 255, out=values).round(out=values).astype(np.uint8))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
 
 
 def _too_many_pixels(megapixels: str, max_pixels: int) -> PictureError:

@@ -14,16 +14,18 @@ class CatalogueError(ValueError):
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Image paths in the order of their list, each once.
+    """Image paths in the order of their list.
 
     Attributes:
-        paths: image paths as the list spells them; bytes that are not UTF-8 are kept by
+        lines: image paths as the list spells them, line by line, duplicates and all; bytes that are not UTF-8 are kept by
             `surrogateescape`, so `os.fsencode` gives back the name on disk.
+        paths: the same, each once.
         sha256: SHA-256 of the list file's bytes, 64 hexadecimal digits.
         duplicates: lines dropped because an earlier line holds the same path.
         blank: lines skipped because they hold nothing but spaces and tabs.
     """
 
+    lines: list[str]
     paths: list[str]
     sha256: str
     duplicates: int
@@ -48,6 +50,7 @@ def read_catalogue(path: Path) -> Catalogue:
         raise CatalogueError(f"{path} holds no image path: {_HOW_TO_MAKE}")
     paths = list(dict.fromkeys(filled))
     return Catalogue(
+        lines=filled,
         paths=paths,
         sha256=hashlib.sha256(data).hexdigest(),
         duplicates=len(filled) - len(paths),

@@ -56,13 +56,15 @@ def hash_pictures(
     """
     if bool(files) == bool(database):
         raise click.UsageError("give either FILES or --database")
+    if not out.parent.is_dir():
+        raise click.UsageError(f"--out: the folder {out.parent} does not exist; make it first")
     from hashing.files import hash_files
     from hashing.model import Model
 
     try:
-        paths = read_catalogue(database).paths if database else list(files)
+        paths = read_catalogue(database).lines if database else list(files)
         model = Model.load(model_path, device)
-        done, rejected = [], 0
+        done = []
         with PictureBar("hashing") as bar:
             for hashed in hash_files(
                 paths, model, workers=num_workers, batch_size=BATCH_SIZE, max_pixels=max_pixels()
@@ -72,14 +74,13 @@ def hash_pictures(
         kept = [hashed for hashed in done if hashed.code is not None]
         for hashed in done:
             if hashed.code is None:
-                rejected += 1
                 click.echo(f"{hashed.path}: {hashed.reason}", err=True)
+        if not kept:
+            raise click.ClickException("no picture could be read; nothing was written")
         _write(out, kept)
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{out}: {len(kept)} codes, {rejected} pictures left out")
-    if not kept:
-        raise click.ClickException("no picture could be read")
+    click.echo(f"{out}: {len(kept)} codes, {len(done) - len(kept)} pictures left out")
 
 
 def _write(out: Path, kept: list) -> None:

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from efiss.commands.demo_catalogue import demo_catalogue
 from efiss.demo_catalogue import (
     ARTICLES,
     COLOURS,
@@ -19,7 +20,6 @@ from efiss.demo_catalogue import (
     write_catalogue,
 )
 from efiss.demo_catalogue.catalogue import picture_path, shop_name
-from efiss.commands.demo_catalogue import demo_catalogue
 
 
 def files(folder):

@@ -25,9 +25,11 @@ def read(tmp_path):
 
 
 def test_one_path_a_line(read):
+    paths = ["data/abc.com/69_abc_com.jpg", "data/abc.com/42_abc_com.jpg"]
     data = b"data/abc.com/69_abc_com.jpg\ndata/abc.com/42_abc_com.jpg\n"
     assert read(data) == Catalogue(
-        paths=["data/abc.com/69_abc_com.jpg", "data/abc.com/42_abc_com.jpg"],
+        lines=paths,
+        paths=paths,
         sha256=hashlib.sha256(data).hexdigest(),
         duplicates=0,
         blank=0,

@@ -1,0 +1,70 @@
+"""What tests of several packages share."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hashing.model import Model, Sidecar, read_sidecar
+from searcher import versions
+
+
+@pytest.fixture(scope="session")
+def model_path() -> Path:
+    """The shipped model."""
+    return Path(__file__).parents[1] / "torchscripts_models" / "relahash-medium-64bits.pt"
+
+
+@pytest.fixture(scope="session")
+def model(model_path) -> Model:
+    return Model.load(model_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory) -> list[Path]:
+    """Two real models that take no time: they differ in weights and name, input 8x8."""
+    return [write_tiny_model(tmp_path_factory.mktemp("tiny"), seed) for seed in (1, 2)]
+
+
+def write_tiny_model(folder: Path, seed: int) -> Path:
+    torch.manual_seed(seed)
+    layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8 * 8 * 3, 64))
+    path = folder / f"tiny-{seed}.pt"
+    torch.jit.script(layers).save(str(path))
+    sidecar = Sidecar(
+        name=path.stem,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        bits=64,
+        input_size=8,
+        resampling="bilinear",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    )
+    path.with_suffix(".json").write_text(sidecar.to_json())
+    return path
+
+
+@pytest.fixture(scope="session")
+def publish_version(tiny_models):
+    """publish_version(root, "1.0.0", codes=…, paths=…, model=…, replace=…) -> its folder."""
+
+    def publish(root, version="1.0.0", codes=None, paths=None, model=None, replace=False):
+        codes = np.arange(24, dtype=np.uint8).reshape(3, 8) if codes is None else codes
+        model = model or tiny_models[0]
+        sidecar = read_sidecar(model)
+        contents = versions.Contents(
+            codes=codes,
+            paths=paths or [f"data/abc.com/{i}_abc_com.jpg" for i in range(len(codes))],
+            rejected=[("data/abc.com/broken.jpg", "not a picture")],
+            model=model,
+            model_name=sidecar.name,
+            model_sha256=sidecar.sha256,
+            catalogue={"database": "database_info.txt", "sha256": "0" * 64, "lines": 4},
+        )
+        with versions.writing(root):
+            versions.publish(root, version, contents, replace)
+        return root / version
+
+    return publish
