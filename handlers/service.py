@@ -5,6 +5,7 @@ Java is started directly: TorchServe's own launcher leaves Java behind when it i
 
 import collections
 import contextlib
+import ctypes
 import dataclasses
 import http.client
 import io
@@ -37,6 +38,8 @@ ANSWER_SECONDS = 1
 STOP_SECONDS = 3
 WORKER_DEATHS_BEFORE_GIVING_UP = 3
 MOST_WORKERS_BY_DEFAULT = 4
+PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
 _WORKER_DIED = "Backend worker process died"
 _LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -205,6 +208,7 @@ class Service:
             env=environment,
             cwd=self._folder,
             start_new_session=True,
+            preexec_fn=_end_with_parent,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -269,6 +273,12 @@ class Service:
     def _failed(self, sentence: str) -> StartError:
         self._reader.join(timeout=1)
         return StartError(f"{sentence}; its last lines:\n{''.join(self._last_lines).rstrip()}")
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end Java when this process is killed and cannot do it any more (Linux)."""
+    if sys.platform == "linux":
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class _UnixConnection(http.client.HTTPConnection):

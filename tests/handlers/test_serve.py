@@ -38,6 +38,14 @@ def test_a_signal_ends_it_with_exit_code_0_and_nothing_left(catalogue, sign):
         assert not list((catalogue / "tmp").glob("efiss-*"))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends Java here")
+def test_kill_9_leaves_no_java_behind(catalogue):
+    with serving(catalogue, EFISS_WORKERS="1") as service:
+        family = psutil.Process(service.process.pid).children(recursive=True)
+        service.process.kill()
+        assert not psutil.wait_procs(family, timeout=15)[1]
+
+
 def test_requests_under_way_are_answered_before_it_ends(catalogue, photo):
     slow = {"EFISS_WORKERS": "1", "EFISS_BATCH_SIZE": "64", "EFISS_BATCH_DELAY_MS": "1000"}
     with serving(catalogue, **slow) as service, ThreadPoolExecutor(4) as clients:
