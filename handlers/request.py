@@ -52,16 +52,24 @@ def parse(row: dict) -> Query:
     )
 
 
+_HOW_TO_SEND = (
+    "send one JSON object with Content-Type: application/json (curl --data without it sends a "
+    "form), or multipart/form-data with a part named data"
+)
+
+
 def _body(row: dict):
+    if beside := row.keys() - {"data", "body"}:
+        name = _shown(min(beside))
+        raise RequestError(
+            400,
+            "unknown_field",
+            f"unknown part, form field or URL parameter {name}; {_HOW_TO_SEND}",
+        )
     for name in ("data", "body"):
-        if row.get(name) is not None:
+        if row.get(name) not in (None, b"", ""):
             return row[name]
-    raise RequestError(
-        400,
-        "no_body",
-        "the request has no body that can be read; send JSON with Content-Type: application/json "
-        "(curl --data without it sends a form), or multipart/form-data with a part named data",
-    )
+    raise RequestError(400, "no_body", f"the request has no body; {_HOW_TO_SEND}")
 
 
 def _fields(body) -> dict:

@@ -83,7 +83,7 @@ def test_an_unknown_field_is_named_with_the_nearest_known_one(written, meant):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"\xff\xfe{}", b"photo.jpg", b'{"image": ' + b"[" * 5000, b"9" * 6000]
+    "body", [b" ", b"{", b"\xff\xfe{}", b"photo.jpg", b'{"image": ' + b"[" * 5000, b"9" * 6000]
 )
 def test_what_is_not_json_is_said_so(body):
     error = refused({"body": body})
@@ -96,9 +96,27 @@ def test_json_that_is_no_object_is_refused(body):
     assert refused({"body": body}).kind == "not_an_object"
 
 
-@pytest.mark.parametrize("row", [{}, {"body": None}, {"image": b"a part of another name"}])
+@pytest.mark.parametrize("row", [{}, {"body": None}, {"body": b""}, {"data": bytearray()}])
 def test_a_request_without_a_body_says_what_to_send(row):
-    assert refused(row).kind == "no_body"
+    error = refused(row)
+    assert error.kind == "no_body" and "a part named data" in str(error)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"file": b"a part of another name"},
+        {"body": {"image": IMAGE}, "top_k": b"5"},  # ?top_k=5 would go unnoticed
+        {'{"image": "aGk': b'"}'},  # curl --data without a content type
+    ],
+)
+def test_what_comes_beside_the_json_is_refused(row):
+    error = refused(row)
+    assert error.kind == "unknown_field" and "Content-Type: application/json" in str(error)
+
+
+def test_an_empty_object_lacks_an_image():
+    assert refused({"body": {}}).kind == "no_image"
 
 
 @pytest.mark.parametrize(
