@@ -17,8 +17,9 @@ class Catalogue:
     """Image paths in the order of their list.
 
     Attributes:
-        lines: image paths as the list spells them, line by line, duplicates and all; bytes that are not UTF-8 are kept by
-            `surrogateescape`, so `os.fsencode` gives back the name on disk.
+        lines: image paths as the list spells them, line by line, duplicates and all; bytes that
+            are not UTF-8 are kept by `surrogateescape`, so `os.fsencode` gives back the name on
+            disk.
         paths: the same, each once.
         sha256: SHA-256 of the list file's bytes, 64 hexadecimal digits.
         duplicates: lines dropped because an earlier line holds the same path.

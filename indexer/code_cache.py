@@ -7,6 +7,8 @@ indexing a catalogue that changed a little and rebuilding are then the same thin
 code yet.
 """
 
+import io
+import logging
 import os
 import time
 from pathlib import Path
@@ -21,6 +23,8 @@ PART_SECONDS = 1.0
 
 MOST_PARTS = 64
 """With more parts than this, a finished run melts them into one."""
+
+log = logging.getLogger(__name__)
 
 
 class CodeCache:
@@ -37,7 +41,7 @@ class CodeCache:
             leftover.unlink()
         self._codes: dict[bytes, bytes] = {}
         for part in self._parts():
-            records = np.load(part)
+            records = _read(part)
             digests, codes = records["digest"].tobytes(), records["code"].tobytes()
             for row in range(len(records)):
                 self._codes[digests[32 * row : 32 * row + 32]] = codes[8 * row : 8 * row + 8]
@@ -89,8 +93,25 @@ class CodeCache:
         taken = [int(part.stem) for part in self._parts()]
         path = self._folder / f"{max(taken, default=0) + 1:08}.npy"
         temporary = path.with_suffix(".tmp")
+        data = io.BytesIO()  # np.save into a file words a full disk as "n requested and m written"
+        np.save(data, records)
         with open(temporary, "wb") as file:
-            np.save(file, records)
+            file.write(data.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+
+
+def _read(part: Path) -> np.ndarray:
+    """The records of a part.  One that is damaged is removed: its pictures are hashed again."""
+    try:
+        with open(part, "rb") as file:
+            records = np.lib.format.read_array(file, allow_pickle=False)
+        if records.dtype == RECORD:
+            return records
+        reason = f"it holds {records.dtype}"
+    except ValueError as error:
+        reason = str(error)
+    log.warning("%s is damaged (%s) and removed; its pictures are hashed again", part, reason)
+    part.unlink()
+    return np.empty(0, RECORD)

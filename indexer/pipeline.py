@@ -65,7 +65,9 @@ def index_catalogue(order: Order, progress: Progress = lambda done, total: None)
     model = Model.load(order.model_path, order.device)
     _check_image_size(order, model)
     with versions.writing(order.index_root):
-        cache = CodeCache(order.index_root, _model_key(model))
+        # Again, before the work: what a killed --force left half-replaced has come back by now.
+        versions.check_new(order.index_root, order.version, order.replace)
+        cache = CodeCache(order.index_root, _cache_key(model, order.batch_size))
         hashed = _hash(catalogue, model, cache, order, progress)
         return _publish(catalogue, hashed, model, order)
 
@@ -74,6 +76,7 @@ def _hash(
     catalogue: Catalogue, model: Model, cache: CodeCache, order: Order, progress: Progress
 ) -> list[Hashed]:
     done = []
+    progress(0, len(catalogue.paths))
     try:
         for hashed in hash_files(
             catalogue.paths,
@@ -96,7 +99,7 @@ def _hash(
 def _publish(catalogue: Catalogue, hashed: list[Hashed], model: Model, order: Order) -> Summary:
     kept = [one for one in hashed if one.code is not None]
     rejected = [(one.path, one.reason) for one in hashed if one.code is None]
-    if not kept or len(rejected) > order.max_rejected * len(hashed):
+    if not kept or len(rejected) / len(hashed) > order.max_rejected:
         raise IndexingError(_too_many_rejected(rejected, len(hashed), order))
     codes = np.frombuffer(b"".join(one.code for one in kept), np.uint8).reshape(-1, CODE_BYTES)
     contents = versions.Contents(
@@ -137,8 +140,8 @@ def _check_image_size(order: Order, model: Model) -> None:
         )
 
 
-def _model_key(model: Model) -> str:
-    """Names a model and its preprocessing: codes of equal keys may be mixed.  The device belongs to
-    it, since float noise differs between devices."""
-    text = model.sidecar.to_json() + model.device.type
+def _cache_key(model: Model, batch_size: int) -> str:
+    """Names a model and its preprocessing: codes of equal keys may be mixed.  Device and batch size
+    belong to it, since float noise differs between devices and between shapes."""
+    text = f"{model.sidecar.to_json()}{model.device.type} {batch_size}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -12,7 +12,7 @@ import socket
 import threading
 from pathlib import Path
 
-from hashing.model import Model, ModelError
+from hashing.model import Model, read_sidecar
 from searcher import versions
 from searcher.search import OpenVersion, open_version
 from searcher.versions import VersionError
@@ -44,9 +44,10 @@ class Follower:
 
     def __init__(self, root: Path | None, packed: Path | None, device: str):
         self._root, self._packed, self._device = root, packed, device
-        self._asked = versions.live(root) if root else None
-        self.serving = self._first()
-        self._acknowledge(None)
+        self._asked = versions.activation(root) if root else None
+        self.serving: Serving | None = None
+        self.serving, refused = self._first()
+        self._acknowledge(refused)
 
     def watch(self) -> None:
         """Follow CURRENT from now on, in a daemon thread."""
@@ -54,23 +55,23 @@ class Follower:
             threading.Thread(target=self._watch, name="index-follower", daemon=True).start()
 
     def check(self) -> None:
-        """Look at CURRENT once and open what it names, if that is new."""
-        asked = versions.live(self._root)
+        """Look at CURRENT once and open what it names, if it was activated since the last look."""
+        asked = versions.activation(self._root)
         if asked is None or asked == self._asked:
             return
         self._asked = asked
         try:
-            self.serving = self._open(versions.existing(self._root, asked))
-        except (VersionError, ModelError) as error:
+            self.serving = self._open_asked()
+        except Exception as error:  # whatever it is, the old version goes on
             log.error(
                 "index version %s refused, %s goes on answering: %s",
-                asked,
+                asked[0],
                 self.serving.version,
                 error,
             )
             self._acknowledge(str(error))
             return
-        log.info("index version %s live, %d rows", asked, self.serving.index.manifest.rows)
+        log.info("index version %s live, %d rows", asked[0], self.serving.index.manifest.rows)
         self._acknowledge(None)
 
     def _watch(self) -> None:
@@ -79,28 +80,34 @@ class Follower:
             pause.wait(POLL_SECONDS)
             try:
                 self.check()
-            except Exception:  # whatever it is, the old version must go on and the watch as well
+            except Exception:  # whatever it is, the watch must go on
                 log.exception("looking for a new index version failed")
 
-    def _first(self) -> Serving:
+    def _first(self) -> tuple[Serving, str | None]:
+        """What to start with, and why it is not what CURRENT names."""
         if self._asked is None:
             if self._packed is None:
                 raise VersionError(f"no version is live in {self._root}; run `efiss activate`")
-            return self._open(self._packed)
+            return self._open(self._packed), None
         try:
-            return self._open(versions.existing(self._root, self._asked))
-        except (VersionError, ModelError) as error:
+            return self._open_asked(), None
+        except Exception as error:  # whatever it is, an older answer is better than none
             if self._packed is None:
                 raise
             log.error("live index version refused, the packed one answers: %s", error)
-            return self._open(self._packed)
+            return self._open(self._packed), str(error)
+
+    def _open_asked(self) -> Serving:
+        return self._open(versions.existing(self._root, self._asked[0]))
 
     def _open(self, folder: Path) -> Serving:
-        index = open_version(folder)
-        now = getattr(self, "serving", None)
-        if now and now.model.sidecar.sha256 == index.manifest.model["sha256"]:
-            return Serving(index, now.model)
-        return Serving(index, Model.load(versions.model_of(folder), self._device))
+        index, path = open_version(folder), versions.model_of(folder)
+        sidecar = read_sidecar(path)
+        if sidecar.sha256 != index.manifest.model["sha256"]:
+            raise VersionError(f"{path} is not the model that made the codes of this version")
+        if self.serving and self.serving.model.sidecar == sidecar:
+            return Serving(index, self.serving.model)
+        return Serving(index, Model.load(path, self._device))
 
     def _acknowledge(self, refused: str | None) -> None:
         """Leave word which version this process answers from: nobody can ask one worker of many."""
@@ -109,7 +116,7 @@ class Follower:
         word = {
             "pid": os.getpid(),
             "version": self.serving.version,
-            "asked": self._asked,
+            "asked": self._asked and self._asked[0],
             "refused": refused,
         }
         path = self._root / WORKERS / f"{socket.gethostname()}-{os.getpid()}.json"

@@ -16,9 +16,11 @@ class OpenVersion:
         if problems := versions.check_sizes(folder, self.manifest):
             raise versions.VersionError(f"{folder} is not complete: " + "; ".join(problems))
         self._index = versions.open_index(folder)
-        # FAISS's counting search keeps equal distances in row order; its heap does not.
+        # FAISS's counting search keeps equal distances in row order; for its heap that is not said.
         self._index.use_heap = False
         self._offsets, self._paths = versions.open_paths(folder)
+        if problems := versions.check_rows(self.manifest, self._index, self._offsets, self._paths):
+            raise versions.VersionError(f"{folder} is damaged: " + "; ".join(problems))
 
     def search(self, codes: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest rows of each query, exact, ordered by (Hamming distance, row).
@@ -27,7 +29,7 @@ class OpenVersion:
         the index has fewer than k rows, row and distance are -1 from there on.
         """
         found = min(k, self.manifest.rows)
-        distances, rows = self._index.search(np.ascontiguousarray(codes), found)
+        distances, rows = self._index.search(codes, found)
         if found == k:
             return rows, distances
         missing = ((0, 0), (0, k - found))
@@ -50,5 +52,7 @@ def open_version(path: str | Path) -> OpenVersion:
     """Open the version in the folder `path`.  Raises versions.VersionError."""
     try:
         return OpenVersion(Path(path))
-    except (OSError, RuntimeError) as error:
+    except versions.VersionError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
         raise versions.VersionError(f"{path} cannot be opened: {error}") from error

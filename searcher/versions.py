@@ -21,6 +21,7 @@ import dataclasses
 import datetime
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
@@ -33,7 +34,7 @@ import numpy as np
 
 from hashing.codes import CODE_BITS
 
-_VERSION = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})")
+_VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
 _INDEX, _PATHS, _OFFSETS = "index.bin", "paths.bin", "paths.offsets.npy"
 _MODEL, _SIDECAR, _REJECTED = "model.pt", "model.json", "rejected.csv"
 _FILES = (_INDEX, _PATHS, _OFFSETS, _MODEL, _SIDECAR, _REJECTED)
@@ -114,13 +115,30 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of the version in `folder`.  Raises VersionError."""
     path = folder / _MANIFEST
     try:
-        return Manifest(**json.loads(path.read_text(encoding="utf-8")))
+        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise VersionError(
             f"{folder} is not a version of an index: it has no {_MANIFEST}"
         ) from None
     except (OSError, ValueError, TypeError) as error:
         raise VersionError(f"{path} cannot be read: {error}") from error
+    if not _is_well_formed(manifest):
+        raise VersionError(f"{path} is damaged: a field has a value of the wrong kind")
+    return manifest
+
+
+def _is_well_formed(manifest: Manifest) -> bool:
+    def has(value, **kinds: type) -> bool:
+        return isinstance(value, dict) and all(
+            isinstance(value.get(name), kind) for name, kind in kinds.items()
+        )
+
+    fields = {field.name: field.type for field in dataclasses.fields(Manifest)}
+    return (
+        has(vars(manifest), **fields)
+        and has(manifest.model, name=str, sha256=str)
+        and all(has(entry, bytes=int, sha256=str) for entry in manifest.files.values())
+    )
 
 
 def model_of(folder: Path) -> Path:
@@ -133,10 +151,17 @@ def model_of(folder: Path) -> Path:
 
 def live(root: Path) -> str | None:
     """The version that CURRENT names, or None when none was activated yet."""
+    return activated[0] if (activated := activation(root)) else None
+
+
+def activation(root: Path) -> tuple[str, int] | None:
+    """The live version and when it was activated (ns), to notice when it is activated again."""
     try:
-        return (root / _CURRENT).read_text(encoding="utf-8").strip() or None
-    except FileNotFoundError:
+        with open(root / _CURRENT, encoding="utf-8", errors="replace") as file:
+            version, when = file.read().strip(), os.fstat(file.fileno()).st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    return (version, when) if version else None
 
 
 def activate(root: Path, version: str) -> str | None:
@@ -183,6 +208,8 @@ def verify(folder: Path) -> list[str]:
     problems = [f"the manifest does not name {name}" for name in sorted(missing)]
     if manifest.version != folder.name.removeprefix(_NEW):
         problems.append(f"the manifest is of version {manifest.version}")
+    strangers = {path.name for path in folder.iterdir()} - set(manifest.files) - {_MANIFEST}
+    problems += [f"{name} does not belong to the version" for name in sorted(strangers)]
     problems += check_sizes(folder, manifest)
     if problems:
         return problems
@@ -191,11 +218,30 @@ def verify(folder: Path) -> list[str]:
         for name, wanted in manifest.files.items()
         if _sha256(folder / name) != wanted["sha256"]
     ]
-    return problems or _check_rows(folder, manifest)
+    return problems or _check_contents(folder, manifest)
 
 
-def _check_rows(folder: Path, manifest: Manifest) -> list[str]:
-    index, offsets, paths = open_index(folder), *open_paths(folder)
+def _check_contents(folder: Path, manifest: Manifest) -> list[str]:
+    try:
+        index, (offsets, paths) = open_index(folder), open_paths(folder)
+        sidecar = json.loads((folder / _SIDECAR).read_bytes())
+    except (OSError, RuntimeError, ValueError) as error:
+        return [f"a file cannot be opened: {error}"]
+    problems = check_rows(manifest, index, offsets, paths)
+    if not problems and (offsets[1:] < offsets[:-1]).any():
+        problems.append(f"{_OFFSETS} is not in ascending order")
+    if _sha256(folder / _MODEL) != manifest.model["sha256"]:
+        problems.append(f"{_MODEL} is not the model that the manifest names")
+    if not isinstance(sidecar, dict) or sidecar.get("sha256") != manifest.model["sha256"]:
+        problems.append(f"{_SIDECAR} is not of the model that the manifest names")
+    return problems
+
+
+def check_rows(manifest: Manifest, index: faiss.IndexBinary, offsets, paths) -> list[str]:
+    """Quick check: index and path table have the manifest's number of rows.  Returns the problems.
+
+    offsets, paths: as `open_paths` returns them.
+    """
     problems = []
     if index.ntotal != manifest.rows or index.d != manifest.bits:
         problems.append(
@@ -204,10 +250,8 @@ def _check_rows(folder: Path, manifest: Manifest) -> list[str]:
         )
     if len(offsets) != manifest.rows + 1:
         problems.append(f"{_OFFSETS} has {len(offsets) - 1} rows, the manifest {manifest.rows}")
-    elif offsets[0] != 0 or offsets[-1] != len(paths) or (offsets[1:] < offsets[:-1]).any():
+    elif offsets[0] != 0 or offsets[-1] != len(paths):
         problems.append(f"{_OFFSETS} does not fit {_PATHS}")
-    if _sha256(folder / _MODEL) != manifest.model["sha256"]:
-        problems.append(f"{_MODEL} is not the model that the manifest names")
     return problems
 
 
@@ -265,7 +309,7 @@ def check_new(root: Path, version: str, replace: bool = False) -> None:
     parse(version)
     if version == live(root):
         raise VersionError(f"version {version} is live and is not replaced; choose a new number")
-    if version in versions(root) and not replace:
+    if (root / version).exists() and not replace:
         raise VersionError(
             f"version {version} exists in {root}; choose a new number or use --force"
         )
@@ -304,9 +348,9 @@ def _write_version(folder: Path, root: Path, version: str, contents: Contents) -
     offsets = np.zeros(len(encoded) + 1, np.uint64)
     np.cumsum([len(path) for path in encoded], out=offsets[1:])
     _write(folder / _PATHS, b"".join(encoded))
-    with open(folder / _OFFSETS, "wb") as file:
-        np.save(file, offsets)
-        _sync(file)
+    table = io.BytesIO()  # np.save into a file words a full disk as "n requested and m written"
+    np.save(table, offsets)
+    _write(folder / _OFFSETS, table.getbuffer())
 
     _place_model(folder, root, contents)
     write_rejected(folder / _REJECTED, contents.rejected)
@@ -342,8 +386,9 @@ def write_rejected(path: Path, rejected: Iterable[tuple[str, str]]) -> None:
 def _place_model(folder: Path, root: Path, contents: Contents) -> None:
     """Copy the model into the version; link it where another version here has the same one."""
     for other in versions(root):
-        if read_manifest(root / other).model["sha256"] == contents.model_sha256:
-            with contextlib.suppress(OSError):  # no hard links on this file system: copied below
+        # Copied below where there are no hard links, and where the other one's file is damaged.
+        with contextlib.suppress(OSError):
+            if _sha256(root / other / _MODEL) == contents.model_sha256:
                 os.link(root / other / _MODEL, folder / _MODEL)
                 break
     if not (folder / _MODEL).exists():

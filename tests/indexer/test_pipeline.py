@@ -1,0 +1,430 @@
+"""Catalogue -> codes -> version, in this process."""
+
+import csv
+import dataclasses
+import json
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hashing.files import hash_files
+from hashing.model import Model, ModelError
+from indexer import pipeline
+from indexer.catalogue import CatalogueError
+from indexer.pipeline import IndexingError, Order, index_catalogue
+from searcher import open_version, versions
+from searcher.versions import VersionError
+
+
+def draw(path: Path, seed: int) -> None:
+    """A picture like no other: soft blots of colour."""
+    rng = np.random.default_rng(seed)
+    blots = rng.integers(0, 256, (rng.integers(2, 9), rng.integers(2, 9), 3), np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(blots).resize((60, 48), Image.Resampling.BICUBIC).save(path, quality=90)
+
+
+@pytest.fixture
+def catalogue(tmp_path, monkeypatch) -> list[str]:
+    """20 pictures of two shops, listed in database_info.txt in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    paths = [f"data/{shop}.com/{i}_{shop}_com.jpg" for shop in ("abc", "xyz") for i in range(10)]
+    for seed, path in enumerate(paths):
+        draw(Path(path), seed)
+    write_list(paths)
+    return paths
+
+
+def write_list(paths: list[str]) -> None:
+    Path("database_info.txt").write_text("".join(f"{path}\n" for path in paths))
+
+
+@pytest.fixture
+def order(catalogue, tiny_models) -> Order:
+    return Order(
+        database=Path("database_info.txt"),
+        model_path=tiny_models[0],
+        device="cpu",
+        version="1.0.0",
+        index_root=Path("index"),
+        workers=2,
+        batch_size=4,
+        max_pixels=1_000_000,
+    )
+
+
+def change(order, **fields) -> Order:
+    return dataclasses.replace(order, **fields)
+
+
+def codes_of(folder: Path) -> dict[str, bytes]:
+    index = open_version(folder)
+    return {index.path(row): index.code(row).tobytes() for row in range(index.manifest.rows)}
+
+
+def alone(path: str, model_path: Path) -> bytes:
+    """The code of a picture, by the shortest way there is."""
+    model = Model.load(model_path)
+    return model.codes(model.pixels(Path(path).read_bytes())[None]).tobytes()
+
+
+# -- the version ---------------------------------------------------------------------------------
+
+
+def test_every_row_is_its_picture(order, catalogue, tiny_models):
+    summary = index_catalogue(order)
+    assert (summary.computed, summary.reused, summary.rejected) == (20, 0, [])
+    codes = codes_of(Path("index/1.0.0"))
+    assert list(codes) == catalogue
+    assert codes == {path: alone(path, tiny_models[0]) for path in catalogue}
+    assert len(set(codes.values())) == 20  # so that a shift could not hide
+
+
+def test_the_manifest_says_where_it_comes_from(order):
+    manifest = index_catalogue(order).manifest
+    assert (manifest.rows, manifest.rejected, manifest.model["name"]) == (20, 0, "tiny-1")
+    assert manifest.catalogue["database"] == "database_info.txt"
+    assert manifest.catalogue["lines"] == 20
+    assert manifest == versions.read_manifest(Path("index/1.0.0"))
+    assert versions.verify(Path("index/1.0.0")) == []
+
+
+def test_it_is_not_live(order):
+    index_catalogue(order)
+    assert versions.live(order.index_root) is None
+
+
+@pytest.mark.parametrize("device_of", ["folder", "file"])
+def test_the_model_may_be_named_by_its_folder(order, tiny_models, device_of):
+    path = tiny_models[0].parent if device_of == "folder" else tiny_models[0]
+    assert index_catalogue(change(order, model_path=path)).manifest.model["name"] == "tiny-1"
+
+
+def test_one_worker_and_many_make_the_same(order):
+    for workers, root in ((1, "one"), (7, "many")):
+        index_catalogue(change(order, workers=workers, index_root=Path(root)))
+    for name in ("index.bin", "paths.bin"):
+        assert Path("one/1.0.0", name).read_bytes() == Path("many/1.0.0", name).read_bytes()
+
+
+def test_lines_that_are_there_twice_count_once(order, catalogue):
+    write_list([*catalogue, *catalogue[:3]])
+    summary = index_catalogue(order)
+    assert (summary.manifest.rows, summary.duplicates) == (20, 3)
+
+
+def test_progress_begins_with_nothing_and_ends_with_all(order):
+    seen = []
+    index_catalogue(order, lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 20) for done in range(21)]
+
+
+def test_paths_that_are_not_utf8(order, catalogue):
+    name = "data/abc.com/\udcff_abc_com.jpg"
+    shutil.copy(catalogue[0], name)
+    with open("database_info.txt", "ab") as file:
+        file.write(b"data/abc.com/\xff_abc_com.jpg\ndata/abc.com/\xfe.jpg\n")
+    index_catalogue(change(order, max_rejected=0.1))
+    assert list(codes_of(Path("index/1.0.0")))[-1] == name
+    assert b"data/abc.com/\xfe.jpg,No such file" in Path("index/1.0.0/rejected.csv").read_bytes()
+
+
+# -- pictures that cannot be read ----------------------------------------------------------------
+
+
+def spoil(paths):
+    """One of each kind, spread over the catalogue: beginning, middle, end."""
+    Path(paths[0]).unlink()
+    Path(paths[9]).write_bytes(b"")
+    Path(paths[10]).write_bytes(b"<html>not found</html>")
+    Path(paths[13]).write_bytes(Path(paths[13]).read_bytes()[:-300])
+    Path(paths[19]).unlink()
+    Path(paths[19]).mkdir()
+    return [paths[i] for i in (0, 9, 10, 13, 19)]
+
+
+def test_unreadable_pictures_are_left_out_and_shift_nothing(order, catalogue, tiny_models):
+    bad = spoil(catalogue)
+    summary = index_catalogue(change(order, max_rejected=0.25))
+    good = [path for path in catalogue if path not in bad]
+    assert codes_of(Path("index/1.0.0")) == {path: alone(path, tiny_models[0]) for path in good}
+    assert list(codes_of(Path("index/1.0.0"))) == good
+    assert (summary.manifest.rows, summary.manifest.rejected, summary.computed) == (15, 5, 15)
+
+
+def test_unreadable_pictures_are_reported_with_the_reason(order, catalogue):
+    bad = spoil(catalogue)
+    summary = index_catalogue(change(order, max_rejected=0.25))
+    with open("index/1.0.0/rejected.csv", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["path", "reason"]
+    assert [tuple(row) for row in rows] == summary.rejected
+    assert [path for path, _ in rows] == bad
+    reasons = ["No such file", "0 bytes", "not a picture", "damaged", "Not a file"]
+    for (_, reason), words in zip(rows, reasons, strict=True):
+        assert words in reason
+
+
+def test_a_picture_over_the_limit_of_pixels_is_left_out(order, catalogue):
+    Image.new("L", (300, 200)).save(catalogue[4])
+    summary = index_catalogue(change(order, max_pixels=60 * 48))
+    assert [path for path, _ in summary.rejected] == [catalogue[4]]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "bad", "percent", "published"),
+    [
+        (20, 1, 5, True),
+        (19, 1, 5, False),
+        (20, 2, 5, False),
+        (20, 0, 0, True),
+        (20, 1, 0, False),
+        (100, 29, 29, True),  # 0.29 * 100 is less than 29
+        (20, 20, 100, False),  # nothing is left to publish
+        (20, 19, 100, True),
+    ],
+)
+def test_how_many_may_fail(order, catalogue, pictures, bad, percent, published):
+    write_list(
+        [f"missing/{i}.jpg" for i in range(bad)]
+        + [str(shutil.copy(catalogue[i % 20], f"{i}.jpg")) for i in range(pictures - bad)]
+    )
+    order = change(order, max_rejected=percent / 100)
+    if published:
+        assert index_catalogue(order).manifest.rejected == bad
+        return
+    with pytest.raises(IndexingError) as error:
+        index_catalogue(order)
+    assert f"{bad} of {pictures} pictures could not be read" in str(error.value)
+    assert f"--max_rejected allows {percent} %; nothing was published" in str(error.value)
+    assert versions.versions(order.index_root) == []
+    with open(str(error.value).rsplit(": ", 1)[1], newline="") as file:
+        assert len(list(csv.reader(file))) == 1 + bad
+
+
+# -- codes known from earlier runs ---------------------------------------------------------------
+
+
+def counts(summary):
+    return summary.computed, summary.reused
+
+
+def test_the_same_catalogue_again_hashes_nothing(order):
+    first = index_catalogue(order)
+    again = index_catalogue(change(order, version="1.1.0"))
+    assert (counts(first), counts(again)) == ((20, 0), (0, 20))
+    assert codes_of(Path("index/1.0.0")) == codes_of(Path("index/1.1.0"))
+
+
+def test_only_what_is_new_or_changed_is_hashed(order, catalogue, tiny_models):
+    index_catalogue(order)
+    draw(Path(catalogue[3]), 100)
+    draw(Path("data/new.com/1_new_com.jpg"), 101)
+    Path(catalogue[5]).rename("data/abc.com/moved.jpg")
+    paths = ["data/new.com/1_new_com.jpg", "data/abc.com/moved.jpg", *catalogue[:5], catalogue[7]]
+    write_list(paths)
+    assert counts(index_catalogue(change(order, version="1.1.0"))) == (2, 6)
+    codes = codes_of(Path("index/1.1.0"))
+    assert list(codes) == paths
+    assert codes == {path: alone(path, tiny_models[0]) for path in paths}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda order, models: change(order, model_path=models[1]),
+        lambda order, models: change(order, model_path=shifted(models[0])),
+        lambda order, models: change(order, batch_size=5),
+    ],
+    ids=["other weights", "other preprocessing", "other batches"],
+)
+def test_codes_of_another_way_of_hashing_are_not_mixed_in(order, tiny_models, other):
+    index_catalogue(order)
+    assert counts(index_catalogue(change(other(order, tiny_models), version="2.0.0"))) == (20, 0)
+
+
+def shifted(model_path: Path) -> Path:
+    path = Path(shutil.copy(model_path, "shifted.pt"))
+    sidecar = json.loads(model_path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps(sidecar | {"mean": [0.4, 0.5, 0.6]}))
+    return path
+
+
+def test_a_run_that_was_stopped_goes_on(order):
+    def stop(done, total):
+        if done == 13:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index_catalogue(order, stop)
+    assert versions.versions(order.index_root) == []
+    computed, reused = counts(index_catalogue(order))
+    assert (computed + reused, reused) == (20, 13)
+    index_catalogue(change(order, index_root=Path("undisturbed")))
+    assert codes_of(Path("index/1.0.0")) == codes_of(Path("undisturbed/1.0.0"))
+
+
+def test_a_run_that_was_refused_is_not_lost(order, catalogue):
+    Path(catalogue[0]).unlink()
+    Path(catalogue[1]).unlink()
+    with pytest.raises(IndexingError, match="2 of 20"):
+        index_catalogue(order)
+    assert counts(index_catalogue(change(order, max_rejected=0.1))) == (0, 18)
+
+
+# -- refused -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_hashing(monkeypatch):
+    """What can be refused is refused before the work, which may take hours."""
+    monkeypatch.setattr(pipeline, "hash_files", None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "words"),
+    [
+        ({"version": "1.5"}, VersionError, "MAJOR.MINOR.PATCH"),
+        ({"database": Path("nothing.txt")}, CatalogueError, "nothing.txt is missing"),
+        ({"model_path": Path("nothing.pt")}, ModelError, "nothing.pt: no such model"),
+        ({"device": "cuda:99"}, ModelError, "--device cpu"),
+        ({"image_size": 224}, IndexingError, "--image_size 224 is not what the model"),
+        ({"index_root": Path("database_info.txt")}, VersionError, "cannot be written"),
+    ],
+)
+def test_refused_before_anything_is_hashed(order, no_hashing, fields, error, words):
+    with pytest.raises(error, match=words):
+        index_catalogue(change(order, **fields))
+    assert not Path("index").exists()
+
+
+def test_an_empty_catalogue(order, no_hashing):
+    write_list([])
+    with pytest.raises(CatalogueError, match="holds no image path"):
+        index_catalogue(order)
+    assert not Path("index").exists()
+
+
+def test_the_models_own_image_size_may_be_named(order):
+    assert index_catalogue(change(order, image_size=8)).manifest.rows == 20
+
+
+def test_a_version_that_exists(order, monkeypatch):
+    index_catalogue(order)
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "hash_files", None)
+        with pytest.raises(VersionError, match=r"1\.0\.0 exists .* --force"):
+            index_catalogue(order)
+    write_list(["data/abc.com/3_abc_com.jpg"])
+    assert index_catalogue(change(order, replace=True)).manifest.rows == 1
+    assert versions.versions(order.index_root) == ["1.0.0"]
+
+
+def test_the_live_version(order):
+    index_catalogue(order)
+    versions.activate(order.index_root, "1.0.0")
+    with pytest.raises(VersionError, match="is live and is not replaced"):
+        index_catalogue(change(order, replace=True))
+
+
+def test_a_version_half_replaced_by_a_killed_run_is_back_before_anything_is_hashed(
+    order, monkeypatch
+):
+    index_catalogue(order)
+    Path("index/1.0.0").rename("index/.old-1.0.0")
+    monkeypatch.setattr(pipeline, "hash_files", None)
+    with pytest.raises(VersionError, match=r"1\.0\.0 exists"):
+        index_catalogue(order)
+    assert versions.verify(Path("index/1.0.0")) == []
+
+
+def test_another_process_is_building(order, no_hashing):
+    with (
+        versions.writing(order.index_root),
+        pytest.raises(VersionError, match="another process is building"),
+    ):
+        index_catalogue(order)
+
+
+def test_a_model_replaced_during_the_run_is_not_published(order, tiny_models):
+    """Codes of the old and the file of the new would search nonsense."""
+    path = Path(shutil.copy(tiny_models[0], "model.pt"))
+    shutil.copy(tiny_models[0].with_suffix(".json"), "model.json")
+
+    def replace(done, total):
+        shutil.copy(tiny_models[1], "model.pt")
+        shutil.copy(tiny_models[1].with_suffix(".json"), "model.json")
+
+    with pytest.raises(VersionError, match="is not the model that the manifest names"):
+        index_catalogue(change(order, model_path=path), replace)
+    assert versions.versions(order.index_root) == []
+
+
+# -- a code depends on its picture alone ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("pictures")
+    paths = [folder / f"{i}.jpg" for i in range(300)]
+    for seed, path in enumerate(paths):
+        draw(path, seed)
+    return [str(path) for path in paths]
+
+
+def test_a_code_does_not_depend_on_what_shares_its_batch(model, pictures):
+    """With the shipped model: in other orders, as a part of others, and beside known ones."""
+
+    def hashed(paths, workers=2, known=lambda digest: None):
+        done = hash_files(paths, model, workers=workers, batch_size=32, known=known)
+        return {one.path: one for one in done if one.computed}
+
+    whole = {path: one.code for path, one in hashed(pictures).items()}
+    assert len(set(whole.values())) > 30
+    rng = random.Random(0)
+    trials = [
+        hashed(rng.sample(pictures, 300), workers=3),
+        hashed(rng.sample(pictures, 45)),
+        hashed(pictures[7:40]),
+        hashed(pictures[:1]),
+    ]
+    digests = {one.digest for one in trials[0].values()}
+    digests -= {one.digest for one in trials[1].values()}
+    trials.append(hashed(pictures, known=lambda digest: bytes(8) if digest in digests else None))
+    assert [len(trial) for trial in trials] == [300, 45, 33, 1, 45]
+    for trial in trials:
+        assert {path: one.code for path, one in trial.items()} == {
+            path: whole[path] for path in trial
+        }
+
+
+def test_every_batch_has_the_same_shape(order, catalogue, monkeypatch):
+    """Another shape takes another way through the network, and differs in the last digits."""
+    shapes, codes = set(), Model.codes
+
+    def spy(model, batch):
+        shapes.add(batch.shape)
+        return codes(model, batch)
+
+    monkeypatch.setattr(Model, "codes", spy)
+    write_list(catalogue[:7])
+    index_catalogue(order)  # 4 and 3 of 4
+    write_list(catalogue[5:10])
+    index_catalogue(change(order, version="1.1.0"))  # 2 of 4 are known, and 1 of 4
+    assert shapes == {(4, 8, 8, 3)}
+
+
+def test_outputs_are_the_same_to_the_last_bit_wherever_a_picture_stands(model, pictures):
+    """Bits of codes hide differences that are small, until one falls on zero."""
+    pixels = np.stack([model.pixels(Path(path).read_bytes()) for path in pictures[:32]])
+    wanted = model.outputs(pixels)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        places = rng.permutation(32)
+        batch = np.zeros_like(pixels)
+        batch[places[:20]] = pixels[:20]  # the rest empty, as in a batch that is not full
+        np.testing.assert_array_equal(model.outputs(batch)[places[:20]], wanted[:20])

@@ -1,0 +1,343 @@
+"""The follower: what answers, and how it changes."""
+
+import json
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hashing.model import Model, ModelError
+from searcher import live, versions
+from searcher.live import Follower
+from searcher.versions import VersionError
+
+# Root may write everything, unless these capabilities are taken from it.
+AS_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+
+
+@pytest.fixture
+def root(publish_version, tmp_path) -> Path:
+    """An index folder with 1.0.0 live and 1.1.0 beside it, of one model."""
+    root = tmp_path / "index"
+    publish_version(root, "1.0.0")
+    publish_version(root, "1.1.0")
+    versions.activate(root, "1.0.0")
+    return root
+
+
+@pytest.fixture
+def packed(publish_version, tmp_path) -> Path:
+    """A version as the archive holds it: a folder of another name."""
+    publish_version(tmp_path, "0.9.0")
+    return (tmp_path / "0.9.0").rename(tmp_path / "packed")
+
+
+def acknowledged(root) -> dict:
+    (path,) = (root / ".workers").iterdir()
+    assert path.name == f"{socket.gethostname()}-{os.getpid()}.json"
+    return json.loads(path.read_text())
+
+
+def word(version, asked, refused=None) -> dict:
+    return {"pid": os.getpid(), "version": version, "asked": asked, "refused": refused}
+
+
+def damage(folder):
+    """What the look at the sizes finds; activating would not have let it through."""
+    (folder / "index.bin").write_bytes(b"")
+
+
+def make_live(root, text):
+    """As activate does it, but unchecked."""
+    (root / "CURRENT.new").write_text(text)
+    os.replace(root / "CURRENT.new", root / "CURRENT")
+
+
+# -- the start -----------------------------------------------------------------------------------
+
+
+def test_starts_with_the_live_version(root, packed):
+    follower = Follower(root, packed, "cpu")
+    assert follower.serving.version == "1.0.0"
+    assert acknowledged(root) == word("1.0.0", "1.0.0")
+
+
+def test_what_is_served_answers(root):
+    serving = Follower(root, None, "cpu").serving
+    pixels = np.zeros((1, 8, 8, 3), np.uint8)
+    rows, distances = serving.index.search(serving.model.codes(pixels), 3)
+    assert sorted(rows[0]) == [0, 1, 2]
+    assert (np.diff(distances[0]) >= 0).all()
+
+
+def test_serves_the_packed_version_for_good_without_a_folder(packed):
+    follower = Follower(None, packed, "cpu")
+    follower.watch()  # nothing to watch
+    assert follower.serving.version == "0.9.0"
+    assert not (packed / ".workers").exists()
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_starts_with_the_packed_version_while_none_is_live(
+    publish_version, tmp_path, packed, exists
+):
+    root = tmp_path / "index"
+    if exists:
+        publish_version(root, "1.0.0")
+    follower = Follower(root, packed, "cpu")
+    assert follower.serving.version == "0.9.0"
+    if not exists:
+        publish_version(root, "1.0.0")
+    follower.check()
+    assert follower.serving.version == "0.9.0"
+    versions.activate(root, "1.0.0")
+    follower.check()
+    assert follower.serving.version == "1.0.0"
+    assert acknowledged(root) == word("1.0.0", "1.0.0")
+
+
+@pytest.mark.parametrize("text", ["7.0.0\n", "../1.0.0", "nonsense", "\xff\xfe"])
+def test_starts_with_the_packed_version_when_current_is_damaged(root, packed, text, caplog):
+    (root / "CURRENT").write_text(text, encoding="latin-1")
+    follower = Follower(root, packed, "cpu")
+    assert follower.serving.version == "0.9.0"
+    assert "the packed one answers" in caplog.text
+    left = acknowledged(root)
+    assert left["version"] == "0.9.0"
+    assert left["refused"]  # whoever asks learns that it is not what CURRENT names
+    versions.activate(root, "1.1.0")
+    follower.check()
+    assert acknowledged(root) == word("1.1.0", "1.1.0")
+
+
+def test_starts_with_the_packed_version_when_the_live_one_is_damaged(root, packed):
+    damage(root / "1.0.0")
+    follower = Follower(root, packed, "cpu")
+    assert follower.serving.version == "0.9.0"
+    assert "index.bin has 0 bytes" in acknowledged(root)["refused"]
+
+
+def test_nothing_to_serve(root):
+    (root / "CURRENT").unlink()
+    with pytest.raises(VersionError, match=r"no version is live in .*index; run `efiss activate`"):
+        Follower(root, None, "cpu")
+
+
+def test_nothing_whole_to_serve(root):
+    damage(root / "1.0.0")
+    with pytest.raises(VersionError, match=r"index\.bin has 0 bytes"):
+        Follower(root, None, "cpu")
+
+
+def test_a_model_that_cannot_run_here(root):
+    with pytest.raises(ModelError, match="--device cpu"):
+        Follower(root, None, "cuda:99")
+
+
+# -- following -----------------------------------------------------------------------------------
+
+
+def test_follows_current(root):
+    follower = Follower(root, None, "cpu")
+    first = follower.serving
+    for version in ("1.1.0", "1.0.0"):
+        versions.activate(root, version)
+        follower.check()
+        assert follower.serving.version == version
+        assert acknowledged(root) == word(version, version)
+    # A request that began before goes on with what it began with.
+    assert first.index.search(np.zeros((1, 8), np.uint8), 1)[0].tolist() == [[0]]
+
+
+def test_looks_without_opening_anything(root, monkeypatch):
+    follower = Follower(root, None, "cpu")
+    before = follower.serving
+    monkeypatch.setattr(live, "open_version", None)
+    follower.check()
+    assert follower.serving is before
+
+
+def test_watches_in_the_background(root, monkeypatch):
+    monkeypatch.setattr(live, "POLL_SECONDS", 0.01)
+    follower = Follower(root, None, "cpu")
+    follower.watch()
+    for version in ("1.1.0", "1.0.0"):
+        versions.activate(root, version)
+        deadline = time.monotonic() + 20
+        while follower.serving.version != version and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert follower.serving.version == version
+
+
+def test_the_watch_survives_what_it_meets(root, monkeypatch, caplog):
+    monkeypatch.setattr(live, "POLL_SECONDS", 0.01)
+    follower = Follower(root, None, "cpu")
+    (root / "CURRENT").unlink()
+    (root / "CURRENT").mkdir()  # reading it fails
+    follower.watch()
+    deadline = time.monotonic() + 20
+    while "looking for a new index version failed" not in caplog.text:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (root / "CURRENT").rmdir()
+    versions.activate(root, "1.1.0")
+    while follower.serving.version != "1.1.0" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert follower.serving.version == "1.1.0"
+
+
+def test_current_removed_changes_nothing(root):
+    follower = Follower(root, None, "cpu")
+    (root / "CURRENT").unlink()
+    follower.check()
+    shutil.rmtree(root)
+    follower.check()
+    assert follower.serving.version == "1.0.0"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: damage(folder), "index.bin has 0 bytes"),
+        (lambda folder: (folder / "paths.bin").unlink(), "paths.bin is missing"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json cannot be read"),
+        (lambda folder: (folder / "model.json").unlink(), "model.json"),
+        (lambda folder: shutil.rmtree(folder), "there is no version 1.1.0"),
+    ],
+)
+def test_a_damaged_version_is_refused_loudly(root, spoil, words, caplog):
+    follower = Follower(root, None, "cpu")
+    before = follower.serving
+    spoil(root / "1.1.0")
+    make_live(root, "1.1.0\n")
+    follower.check()
+    assert follower.serving is before
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "1.1.0 refused, 1.0.0 goes on answering" in record.getMessage()
+    assert words in record.getMessage()
+    left = acknowledged(root)
+    assert words in left.pop("refused")
+    assert left.items() <= word("1.0.0", "1.1.0").items()
+    follower.check()  # the same is not tried, nor reported, every half second
+    assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 1
+
+
+def test_a_refused_version_is_tried_again_when_it_is_activated_again(root, monkeypatch):
+    """What kept it out may have been this process's: memory, files open."""
+
+    def out_of_memory(*_):
+        raise MemoryError("no memory")
+
+    follower = Follower(root, None, "cpu")
+    versions.activate(root, "1.1.0")
+    with monkeypatch.context() as patched:
+        patched.setattr(live, "open_version", out_of_memory)
+        follower.check()
+    assert acknowledged(root) == word("1.0.0", "1.1.0", "no memory")
+    os.utime(root / "CURRENT", ns=(0, 0))
+    follower.check()
+    assert acknowledged(root) == word("1.1.0", "1.1.0")
+
+
+# -- the model -----------------------------------------------------------------------------------
+
+
+def test_versions_of_one_model_share_it_in_memory(root):
+    follower = Follower(root, None, "cpu")
+    model = follower.serving.model
+    versions.activate(root, "1.1.0")
+    follower.check()
+    assert follower.serving.model is model
+
+
+def test_a_version_brings_its_model_along(root, publish_version, tiny_models):
+    follower = Follower(root, None, "cpu")
+    assert follower.serving.model.sidecar.name == "tiny-1"
+    publish_version(root, "2.0.0", model=tiny_models[1])
+    versions.activate(root, "2.0.0")
+    follower.check()
+    assert follower.serving.version == "2.0.0"
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+    one, two = (Model.load(path).codes(pixels) for path in tiny_models)
+    np.testing.assert_array_equal(follower.serving.model.codes(pixels), two)
+    assert (one != two).any()
+
+
+def test_the_same_weights_with_other_preprocessing_are_another_model(
+    root, publish_version, tiny_models, tmp_path
+):
+    path = Path(shutil.copy(tiny_models[0], tmp_path / "tiny-1.pt"))
+    sidecar = json.loads(tiny_models[0].with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps(sidecar | {"mean": [0.1, 0.2, 0.3]}))
+    publish_version(root, "2.0.0", model=path)
+    follower = Follower(root, None, "cpu")
+    versions.activate(root, "2.0.0")
+    follower.check()
+    assert follower.serving.model.sidecar.mean == (0.1, 0.2, 0.3)
+
+
+@pytest.mark.parametrize("loaded", [0, 1])
+def test_the_model_of_other_codes_is_refused(root, publish_version, tiny_models, loaded):
+    """Even if it is the one in memory: model and index are never mixed."""
+    publish_version(root, "2.0.0", model=tiny_models[loaded])
+    versions.activate(root, "2.0.0")
+    follower = Follower(root, None, "cpu")
+    folder = publish_version(root, "3.0.0", model=tiny_models[1 - loaded])
+    (folder / "model.pt").unlink()
+    shutil.copy(tiny_models[loaded], folder / "model.pt")
+    shutil.copy(tiny_models[loaded].with_suffix(".json"), folder / "model.json")
+    make_live(root, "3.0.0")
+    follower.check()
+    assert follower.serving.version == "2.0.0"
+    assert "is not the model" in acknowledged(root)["refused"]
+
+
+# -- acknowledgement -----------------------------------------------------------------------------
+
+
+READ_ONLY = """
+import sys
+from pathlib import Path
+from searcher.live import Follower
+follower = Follower(Path(sys.argv[1]), None, "cpu")
+follower.check()
+print(follower.serving.version)
+"""
+
+
+def can_be_a_user():
+    return not AS_USER or (
+        shutil.which(AS_USER[0]) and subprocess.run([*AS_USER, "true"]).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not can_be_a_user(), reason="root here cannot give up its rights")
+def test_a_read_only_folder_is_served_from(root):
+    os.chmod(root, 0o555)
+    run = subprocess.run(
+        [*AS_USER, sys.executable, "-c", READ_ONLY, root],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    os.chmod(root, 0o755)
+    assert run.stdout == "1.0.0\n"
+    assert "cannot leave an acknowledgement" in run.stderr
+    assert not (root / ".workers").exists()
+
+
+def test_no_place_for_an_acknowledgement(root, caplog):
+    (root / ".workers").touch()  # a file: fails for root too
+    follower = Follower(root, None, "cpu")
+    versions.activate(root, "1.1.0")
+    follower.check()
+    assert follower.serving.version == "1.1.0"
+    assert caplog.text.count("cannot leave an acknowledgement") == 2
