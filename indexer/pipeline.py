@@ -117,12 +117,13 @@ def _publish(catalogue: Catalogue, hashed: list[Hashed], model: Model, order: Or
         index_mode=order.index_mode,
     )
     manifest = versions.publish(order.index_root, order.version, contents, order.replace)
+    _rejected_report(order).unlink(missing_ok=True)
     computed = sum(one.computed for one in kept)
     return Summary(manifest, rejected, computed, len(kept) - computed, catalogue.duplicates)
 
 
 def _too_many_rejected(rejected: list[tuple[str, str]], total: int, order: Order) -> str:
-    report = order.index_root / f"rejected-{order.version}.csv"
+    report = _rejected_report(order)
     versions.write_rejected(report, rejected)
     path, reason = rejected[0]
     return (
@@ -130,6 +131,11 @@ def _too_many_rejected(rejected: list[tuple[str, str]], total: int, order: Order
         f"{100 * order.max_rejected:g} %; nothing was published. The first: {path} ({reason}). "
         f"All of them with their reasons: {report}"
     )
+
+
+def _rejected_report(order: Order) -> Path:
+    """Where the rejected pictures are listed when nothing is published."""
+    return order.index_root / f"rejected-{order.version}.csv"
 
 
 def _check_image_size(order: Order, model: Model) -> None:

@@ -122,8 +122,20 @@ class Follower:
         path = self._root / WORKERS / f"{socket.gethostname()}-{os.getpid()}.json"
         try:
             path.parent.mkdir(exist_ok=True)
+            _forget_the_dead(path.parent)
             staged = path.with_suffix(".tmp")
             staged.write_text(json.dumps(word), encoding="utf-8")
             os.replace(staged, path)
         except OSError as error:  # a read-only index folder can still be served from
             log.warning("cannot leave an acknowledgement in %s: %s", path.parent, error)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Remove the words of processes of this machine that are no more."""
+    for path in folder.glob(f"{socket.gethostname()}-*.json"):
+        try:
+            os.kill(int(path.stem.rpartition("-")[2]), 0)
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)
+        except (ValueError, PermissionError):
+            pass  # another user's process, or a file of another kind

@@ -330,6 +330,7 @@ def publish(root: Path, version: str, contents: Contents, replace: bool = False)
         manifest = _write_version(staged, root, version, contents)
         if problems := verify(staged):
             raise VersionError(f"version {version} was not written well: " + "; ".join(problems))
+        check_new(root, version, replace)  # it may have been activated meanwhile
         if (root / version).exists():
             os.rename(root / version, root / (_OLD + version))
         os.rename(staged, root / version)

@@ -69,6 +69,18 @@ def test_starts_with_the_live_version(root, packed):
     assert acknowledged(root) == word("1.0.0", "1.0.0")
 
 
+def test_words_of_processes_that_are_no_more_are_removed(root):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (root / ".workers").mkdir()
+    (root / ".workers" / f"{socket.gethostname()}-{ended.pid}.json").write_text("{}")
+    elsewhere = root / ".workers" / f"another-machine-{ended.pid}.json"
+    elsewhere.write_text("{}")
+    Follower(root, None, "cpu")
+    own = f"{socket.gethostname()}-{os.getpid()}.json"
+    assert {path.name for path in (root / ".workers").iterdir()} == {own, elsewhere.name}
+
+
 def test_what_is_served_answers(root):
     serving = Follower(root, None, "cpu").serving
     pixels = np.zeros((1, 8, 8, 3), np.uint8)
