@@ -9,6 +9,7 @@ import ctypes
 import dataclasses
 import http.client
 import io
+import ipaddress
 import json
 import os
 import shutil
@@ -38,10 +39,10 @@ ANSWER_SECONDS = 1
 STOP_SECONDS = 3
 WORKER_DEATHS_BEFORE_GIVING_UP = 3
 MOST_WORKERS_BY_DEFAULT = 4
+LONGEST_SOCKET_PATH = 107
 PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 _WORKER_DIED = "Backend worker process died"
-_LOOPBACK = ("127.0.0.1", "localhost")
 
 
 class StartError(RuntimeError):
@@ -70,7 +71,7 @@ class Settings:
         EFISS_HEAP_MB.  Raises settings.SettingError."""
         workers = min(settings.available_cores(), MOST_WORKERS_BY_DEFAULT)
         return cls(
-            host=os.environ.get("EFISS_HOST", "").strip() or "127.0.0.1",
+            host=_host(),
             port=settings.whole_number("EFISS_PORT", 5000, 1, 65530),
             workers=settings.whole_number("EFISS_WORKERS", workers, 1, 256),
             batch_size=settings.whole_number("EFISS_BATCH_SIZE", 1, 1, 128),
@@ -81,8 +82,18 @@ class Settings:
     @property
     def url(self) -> str:
         """Where a client on this machine sends its requests."""
-        host = "127.0.0.1" if self.host in ("0.0.0.0", *_LOOPBACK) else self.host
+        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
         return f"http://{host}:{self.port}"
+
+
+def _host() -> str:
+    text = os.environ.get("EFISS_HOST", "").strip() or "127.0.0.1"
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise settings.SettingError(
+            f"EFISS_HOST must be an IPv4 address of this machine, or 0.0.0.0 for all, not {text!r}"
+        ) from None
 
 
 class Service:
@@ -103,6 +114,7 @@ class Service:
         # names in the temporary folder, so that two instances would take each other's.
         self._folder = Path(tempfile.mkdtemp(prefix="efiss-"))
         try:
+            _check_socket_paths(self._folder)
             self._process = self._start(java, config, model_store, index_root)
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -248,8 +260,9 @@ class Service:
         for line in self._process.stdout:
             self._last_lines.append(line)
             self._worker_deaths += _WORKER_DIED in line
-            self._log.write(line)
-            self._log.flush()
+            with contextlib.suppress(OSError):  # nobody reads it, or the disk is full: serve on
+                self._log.write(line)
+                self._log.flush()
 
     def _drain(self) -> None:
         """Wait until no request waits in the queue, and then for those that left it: for a batch
@@ -311,6 +324,15 @@ def _check_ports(chosen: Settings) -> None:
                     f"port {port} on {chosen.host} cannot be used ({error.strerror}); stop what "
                     f"holds it, or set EFISS_PORT (now {chosen.port}) to another block of six ports"
                 ) from None
+
+
+def _check_socket_paths(folder: Path) -> None:
+    longest = folder / "tmp" / ".ts.sock.9000"
+    if len(os.fsencode(longest)) > LONGEST_SOCKET_PATH:
+        raise StartError(
+            f"the temporary folder {folder.parent} has too long a name for Unix sockets; "
+            "set TMPDIR to one of at most 70 letters"
+        )
 
 
 def _smallest_query() -> bytes:

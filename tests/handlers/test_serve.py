@@ -116,6 +116,34 @@ def test_a_bad_environment_value_says_what_it_may_be(catalogue, name, value):
     assert f"{name} must be a whole number from" in said and repr(value) in said
 
 
+def test_a_bad_host_says_what_it_may_be(catalogue):
+    assert "EFISS_HOST must be an IPv4 address" in serve_fails(catalogue, EFISS_HOST="a.b:80")
+    assert "on 192.0.2.1 cannot be used" in serve_fails(catalogue, EFISS_HOST="192.0.2.1")
+
+
+def test_too_long_a_temporary_folder_says_so(catalogue, tmp_path):
+    (tmp_path / ("long" * 25)).mkdir()
+    said = serve_fails(catalogue, TMPDIR=str(tmp_path / ("long" * 25)))
+    assert "set TMPDIR" in said and not list((tmp_path / ("long" * 25)).iterdir())
+
+
+def test_it_serves_on_when_nobody_reads_its_log(catalogue, photo):
+    port = free_block()
+    environment = {"EFISS_PORT": str(port), "EFISS_WORKERS": "1", "PYTHONPATH": str(ROOT),
+                   "TMPDIR": str(catalogue / "tmp")}  # fmt: skip
+    command = [sys.executable, "-m", "efiss", "serve", "--config", str(ROOT / "config.properties")]
+    service = subprocess.Popen(command, cwd=catalogue, env=os.environ | environment,
+                               stdout=subprocess.PIPE, text=True)  # fmt: skip
+    try:
+        assert any(line.startswith("ready: ") for line in service.stdout)
+        service.stdout.close()
+        for _ in range(600):  # each leaves a line in the log, in all more than a pipe holds
+            search(f"http://127.0.0.1:{port}", photo, top_k=1)
+    finally:
+        service.terminate()
+        service.wait(20)
+
+
 def test_a_missing_archive_names_the_command_that_makes_it(tmp_path):
     assert "efiss archive --index_version" in serve_fails(tmp_path)
 
