@@ -76,7 +76,7 @@ class Settings:
             workers=settings.whole_number("EFISS_WORKERS", workers, 1, 256),
             batch_size=settings.whole_number("EFISS_BATCH_SIZE", 1, 1, 128),
             batch_delay=settings.whole_number("EFISS_BATCH_DELAY_MS", 1, 1, 1000),
-            heap=settings.whole_number("EFISS_HEAP_MB", 512, 64, 65536),
+            heap=settings.whole_number("EFISS_HEAP_MB", 1024, 64, 65536),
         )
 
     @property

@@ -67,7 +67,7 @@ def serve(index_root: Path, model_store: Path, config: Path) -> None:
       EFISS_WORKERS         worker processes, default the cores, at most 4
       EFISS_BATCH_SIZE      requests a worker answers at once, default 1
       EFISS_BATCH_DELAY_MS  how long it waits for that many, default 1
-      EFISS_HEAP_MB         Java's heap in MB, default 512
+      EFISS_HEAP_MB         Java's heap in MB, default 1024
       EFISS_MAX_PIXELS      most pixels a picture may have, default 64000000
 
     \b
