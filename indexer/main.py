@@ -9,10 +9,9 @@ import click
 if __package__ in (None, ""):  # run as a file: the packages stand beside this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from hashing.settings import BATCH_SIZE, available_cores, max_pixels
+from hashing.settings import BATCH_SIZE, max_pixels
+from indexer.options import DEVICE, MODEL_PATH, NUM_WORKERS
 from indexer.progress import PictureBar
-
-MODEL_PATH = Path("torchscripts_models/relahash-medium-64bits.pt")
 
 
 @click.command("index")
@@ -23,14 +22,8 @@ MODEL_PATH = Path("torchscripts_models/relahash-medium-64bits.pt")
     show_default=True,
     help="The catalogue: one image path a line.",
 )
-@click.option(
-    "--model_path",
-    type=click.Path(path_type=Path),
-    default=MODEL_PATH,
-    show_default=True,
-    help="A .pt file with its sidecar beside it, or its folder.",
-)
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N.")
+@MODEL_PATH
+@DEVICE
 @click.option(
     "--new_index_database_version",
     required=True,
@@ -44,13 +37,7 @@ MODEL_PATH = Path("torchscripts_models/relahash-medium-64bits.pt")
     show_default=True,
     help="Folder of the versions.",
 )
-@click.option(
-    "--num_workers",
-    type=click.IntRange(1, 1024),
-    default=available_cores,
-    show_default="the cores",
-    help="Threads that decode and hash.",
-)
+@NUM_WORKERS
 @click.option(
     "--batch_size",
     type=click.IntRange(1, 4096),

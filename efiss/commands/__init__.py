@@ -11,3 +11,16 @@ INDEX_ROOT = click.option(
     show_default=True,
     help="Folder of the versions.",
 )
+MODEL_STORE = click.option(
+    "--model_store",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="model_store",
+    show_default=True,
+    help="Folder of the model archive.",
+)
+LABELLED_DATA = click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Folder with fashion_products-*.parquet and clothing_photos.parquet.",
+)

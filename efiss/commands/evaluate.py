@@ -6,24 +6,14 @@ from pathlib import Path
 
 import click
 
-from indexer.main import MODEL_PATH
+from efiss.commands import LABELLED_DATA
+from indexer.options import DEVICE, MODEL_PATH
 
 
 @click.command()
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="Folder with fashion_products-*.parquet and clothing_photos.parquet.",
-)
-@click.option(
-    "--model_path",
-    type=click.Path(path_type=Path),
-    default=MODEL_PATH,
-    show_default=True,
-    help="A .pt file with its sidecar beside it, or its folder.",
-)
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N.")
+@LABELLED_DATA
+@MODEL_PATH
+@DEVICE
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),

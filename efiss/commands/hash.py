@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from hashing.settings import BATCH_SIZE, available_cores, max_pixels
+from hashing.settings import BATCH_SIZE, max_pixels
 from indexer.catalogue import read_catalogue
-from indexer.main import MODEL_PATH
+from indexer.options import DEVICE, MODEL_PATH, NUM_WORKERS
 from indexer.progress import PictureBar
 
 
@@ -20,21 +20,9 @@ from indexer.progress import PictureBar
     required=True,
     help="The .npy file to write; the kept paths go to a .paths.txt beside it.",
 )
-@click.option(
-    "--model_path",
-    type=click.Path(path_type=Path),
-    default=MODEL_PATH,
-    show_default=True,
-    help="A .pt file with its sidecar beside it, or its folder.",
-)
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N.")
-@click.option(
-    "--num_workers",
-    type=click.IntRange(1, 1024),
-    default=available_cores,
-    show_default="the cores",
-    help="Threads that decode and hash.",
-)
+@MODEL_PATH
+@DEVICE
+@NUM_WORKERS
 def hash_pictures(
     files: tuple[str, ...],
     database: Path | None,

@@ -7,15 +7,7 @@ from pathlib import Path
 
 import click
 
-from efiss.commands import INDEX_ROOT
-
-MODEL_STORE = click.option(
-    "--model_store",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="model_store",
-    show_default=True,
-    help="Folder of the model archive.",
-)
+from efiss.commands import INDEX_ROOT, MODEL_STORE
 
 
 @click.command()

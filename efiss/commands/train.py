@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from efiss.commands import LABELLED_DATA
 from trainer.data import DataError, Labelled, read_photos, read_products
 from trainer.export import ParityError, export
 from trainer.train import CheckpointError, Recipe
@@ -16,12 +17,7 @@ TRAINING_DATA = (
 
 
 @click.command()
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="Folder with fashion_products-*.parquet and clothing_photos.parquet.",
-)
+@LABELLED_DATA
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -1,0 +1,23 @@
+"""Options that several commands have in common."""
+
+from pathlib import Path
+
+import click
+
+from hashing.settings import available_cores
+
+MODEL_PATH = click.option(
+    "--model_path",
+    type=click.Path(path_type=Path),
+    default=Path("torchscripts_models/relahash-medium-64bits.pt"),
+    show_default=True,
+    help="A .pt file with its sidecar beside it, or its folder.",
+)
+DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N.")
+NUM_WORKERS = click.option(
+    "--num_workers",
+    type=click.IntRange(1, 1024),
+    default=available_cores,
+    show_default="the cores",
+    help="Threads that decode and hash.",
+)
