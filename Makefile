@@ -9,7 +9,7 @@ PIP_ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run test lint clean
+.PHONY: run test lint
 
 run: .venv/installed
 	@exec $(BIN)/efiss demo
@@ -25,14 +25,11 @@ lint: .venv/installed-dev
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.11"; exit 1; }
 	@echo "installing into .venv (once; torch is large, this takes minutes) …"
-	@$(PYTHON) -m venv .venv
-	@$(PIP) $(PIP_ARGS) --editable .
-	@$(BIN)/python -m handlers.java >/dev/null 2>&1 || $(PIP) $(PIP_ARGS) --editable '.[java]'
+	@start=$$(date +%s) && $(PYTHON) -m venv .venv && $(PIP) $(PIP_ARGS) --editable . && \
+	    { $(BIN)/python -m handlers.java >/dev/null 2>&1 || $(PIP) $(PIP_ARGS) --editable '.[java]'; } && \
+	    echo "installed in $$(($$(date +%s) - start)) s"
 	@touch $@
 
 .venv/installed-dev: .venv/installed
 	@$(PIP) $(PIP_ARGS) --editable '.[dev]'
 	@touch $@
-
-clean:
-	rm -rf .venv demo index model_store database_info.txt runs *.egg-info

@@ -97,7 +97,7 @@ def test_what_is_added_is_on_disk_within_a_moment(tmp_path, monkeypatch):
     assert known(tmp_path, [1, 2, 3]) == [1, 2]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.lists(st.integers(0, 40), max_size=15), max_size=8))
 def test_any_runs_add_up(runs):
     with tempfile.TemporaryDirectory() as folder:

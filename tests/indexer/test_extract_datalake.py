@@ -167,7 +167,7 @@ image_path = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sets(image_path, min_size=1, max_size=8))
 def test_any_names_come_back_from_the_catalogue(images):
     # A folder and a file cannot share a name; a stem may equal the name of a folder.
