@@ -4,9 +4,9 @@
 >>> picture, labels = draw(seed=0, index=12)
 """
 
-from .catalogue import CatalogueError, Summary, write_catalogue
-from .picture import draw
-from .products import ARTICLES, COLOURS, PATTERNS, Labels, label
+from efiss.demo_catalogue.catalogue import CatalogueError, Summary, write_catalogue
+from efiss.demo_catalogue.picture import draw
+from efiss.demo_catalogue.products import ARTICLES, COLOURS, PATTERNS, Labels, label
 
 __all__ = [
     "ARTICLES",

@@ -1,10 +1,8 @@
 """What completes an outfit: watches, sunglasses, belts, ties and scarves."""
 
-from __future__ import annotations
-
 import numpy as np
 
-from .shapes import (
+from efiss.demo_catalogue.shapes import (
     Fold,
     Line,
     Part,

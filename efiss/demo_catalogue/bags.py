@@ -1,8 +1,6 @@
 """Handbags and backpacks."""
 
-from __future__ import annotations
-
-from .shapes import (
+from efiss.demo_catalogue.shapes import (
     Fold,
     Line,
     Part,

@@ -1,8 +1,6 @@
 """Baseball caps and bucket hats."""
 
-from __future__ import annotations
-
-from .shapes import (
+from efiss.demo_catalogue.shapes import (
     Line,
     Part,
     Piece,

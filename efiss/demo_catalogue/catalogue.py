@@ -4,8 +4,6 @@ A run that was stopped can be started again: pictures that are there are kept. E
 written beside its place and then moved, so a file that exists is whole.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import os
@@ -24,8 +22,8 @@ from threading import Thread
 
 from PIL import Image, UnidentifiedImageError
 
-from .picture import draw
-from .products import label
+from efiss.demo_catalogue.picture import draw
+from efiss.demo_catalogue.products import label
 
 NAMES = (
     "north",

@@ -1,10 +1,8 @@
 """What is printed on a chest: motifs and words."""
 
-from __future__ import annotations
-
 import numpy as np
 
-from .shapes import Part, Piece, Words, box, curve, ellipse, join, mirror
+from efiss.demo_catalogue.shapes import Part, Piece, Words, box, curve, ellipse, join, mirror
 
 WORDS = ("NORTH", "WILD", "SURF", "HELLO", "76", "CITY", "LOVE", "TEAM", "1984", "BEACH", "ROCK")
 

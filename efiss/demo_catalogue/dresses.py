@@ -1,12 +1,30 @@
 """Dresses: fitted, flared, straight and long ones."""
 
-from __future__ import annotations
-
 import numpy as np
 
-from .lower import falling_folds, wavy_hem
-from .shapes import Fold, Line, Part, Piece, Points, buttons, curve, join, mirror, ribbon
-from .upper import TOP, Cut, any_cut, back_of_neck, collar_band, neckline, shirt_collar, sleeves
+from efiss.demo_catalogue.lower import falling_folds, wavy_hem
+from efiss.demo_catalogue.shapes import (
+    Fold,
+    Line,
+    Part,
+    Piece,
+    Points,
+    buttons,
+    curve,
+    join,
+    mirror,
+    ribbon,
+)
+from efiss.demo_catalogue.upper import (
+    TOP,
+    Cut,
+    any_cut,
+    back_of_neck,
+    collar_band,
+    neckline,
+    shirt_collar,
+    sleeves,
+)
 
 
 def dress(rng, pattern: str) -> list[Piece]:

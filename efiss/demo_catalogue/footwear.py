@@ -1,10 +1,8 @@
 """Trainers, leather shoes and heels, seen from the side with the toe to the right."""
 
-from __future__ import annotations
-
 import numpy as np
 
-from .shapes import (
+from efiss.demo_catalogue.shapes import (
     Line,
     Part,
     Piece,

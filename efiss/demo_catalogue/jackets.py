@@ -1,10 +1,8 @@
 """Jackets: bombers, blazers, padded jackets and the cut of a denim jacket."""
 
-from __future__ import annotations
-
 import numpy as np
 
-from .shapes import (
+from efiss.demo_catalogue.shapes import (
     Line,
     Part,
     Piece,
@@ -18,7 +16,7 @@ from .shapes import (
     ribbon,
     turn,
 )
-from .upper import (
+from efiss.demo_catalogue.upper import (
     TOP,
     Cut,
     any_cut,

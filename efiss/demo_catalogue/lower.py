@@ -1,10 +1,8 @@
 """What is worn below the waist: skirts, trousers, jeans and shorts."""
 
-from __future__ import annotations
-
 import numpy as np
 
-from .shapes import (
+from efiss.demo_catalogue.shapes import (
     Fold,
     Line,
     Part,

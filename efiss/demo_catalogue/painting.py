@@ -1,14 +1,12 @@
 """Paints the pieces of a garment: cloth fills them, bends, and light falls on it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .patterns import Pattern
-from .shapes import Line, Part, Piece, Words
+from efiss.demo_catalogue.patterns import Pattern
+from efiss.demo_catalogue.shapes import Line, Part, Piece, Words
 
 FINE = 4  # outlines are drawn this many times larger than the picture, which makes edges smooth
 
@@ -65,7 +63,7 @@ class Canvas:
     cover: np.ndarray
 
     @classmethod
-    def empty(cls, width: int, height: int) -> Canvas:
+    def empty(cls, width: int, height: int) -> "Canvas":
         shape = (height, width)
         return cls(np.zeros((*shape, 3), np.float32), np.zeros(shape, np.float32))
 

@@ -1,10 +1,20 @@
 """What is seen from above or laid flat: flip-flops, sandals and socks, always a pair."""
 
-from __future__ import annotations
-
 import numpy as np
 
-from .shapes import Fold, Part, Piece, box, curve, ellipse, flip, join, loop, ribbon, turn
+from efiss.demo_catalogue.shapes import (
+    Fold,
+    Part,
+    Piece,
+    box,
+    curve,
+    ellipse,
+    flip,
+    join,
+    loop,
+    ribbon,
+    turn,
+)
 
 FOOT = loop(
     (0.0, 0.86),

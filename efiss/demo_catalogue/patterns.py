@@ -4,8 +4,6 @@ A pattern takes two float32 arrays of one shape (h, w), the place on the cloth i
 the size of a pixel in units; it gives colours (h, w, 3) from 0 to 1. Edges are a pixel soft.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

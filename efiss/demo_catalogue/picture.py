@@ -1,16 +1,14 @@
 """Draws one picture of the catalogue: chooses the product, cuts it, dyes it and photographs it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 
-from .painting import Canvas, Cloth, paint
-from .patterns import pattern
-from .products import ARTICLES, COLOURS, Article, Labels, choose, randomness
-from .scene import HEIGHT, WIDTH, any_light, any_place, photograph
+from efiss.demo_catalogue.painting import Canvas, Cloth, paint
+from efiss.demo_catalogue.patterns import pattern
+from efiss.demo_catalogue.products import ARTICLES, COLOURS, Article, Labels, choose, randomness
+from efiss.demo_catalogue.scene import HEIGHT, WIDTH, any_light, any_place, photograph
 
 
 def draw(seed: int, index: int) -> tuple[Image.Image, Labels]:

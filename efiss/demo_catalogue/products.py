@@ -1,14 +1,23 @@
 """What the catalogue sells: article types, colours, patterns, and which a product has."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from . import accessories, bags, caps, dresses, footwear, jackets, lower, pairs, tops, upper
-from .shapes import Piece
+from efiss.demo_catalogue import (
+    accessories,
+    bags,
+    caps,
+    dresses,
+    footwear,
+    jackets,
+    lower,
+    pairs,
+    tops,
+    upper,
+)
+from efiss.demo_catalogue.shapes import Piece
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "Black": (40, 40, 44),

@@ -1,12 +1,10 @@
 """The studio around a garment: where it hangs, where light comes from, what is behind it."""
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 
-from .painting import Canvas, Light, Place, blur
-from .shapes import Line, Part, Piece
+from efiss.demo_catalogue.painting import Canvas, Light, Place, blur
+from efiss.demo_catalogue.shapes import Line, Part, Piece
 
 WIDTH, HEIGHT = 480, 640
 

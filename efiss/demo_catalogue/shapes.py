@@ -4,8 +4,6 @@ Points are (n, 2) float arrays in garment units: x to the right, y down, the mid
 near (0, 0), a garment about two units high. The scene fits the whole into the picture.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

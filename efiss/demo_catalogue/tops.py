@@ -1,11 +1,21 @@
 """Sleeveless tops: tanks, camisoles and camisoles with a flounce."""
 
-from __future__ import annotations
-
 import numpy as np
 
-from .shapes import Fold, Line, Part, Piece, Points, both, curve, flip, join, mirror, ribbon
-from .upper import TOP, Cut, body_folds
+from efiss.demo_catalogue.shapes import (
+    Fold,
+    Line,
+    Part,
+    Piece,
+    Points,
+    both,
+    curve,
+    flip,
+    join,
+    mirror,
+    ribbon,
+)
+from efiss.demo_catalogue.upper import TOP, Cut, body_folds
 
 
 def top(rng, pattern: str) -> list[Piece]:

@@ -3,14 +3,12 @@
 Every function draws one product with its own cut and returns its pieces, the lowest first.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
 
-from .chest_print import chest_print
-from .shapes import (
+from efiss.demo_catalogue.chest_print import chest_print
+from efiss.demo_catalogue.shapes import (
     Fold,
     Line,
     Part,
