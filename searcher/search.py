@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hashing.codes import CODE_BYTES
 from searcher import versions
 
 
@@ -26,8 +27,13 @@ class OpenVersion:
         """The k nearest rows of each query, exact, ordered by (Hamming distance, row).
 
         codes: uint8 [n, 8].  Returns rows int64 [n, k] and distances in bits int32 [n, k]; where
-        the index has fewer than k rows, row and distance are -1 from there on.
+        the index has fewer than k rows, row and distance are -1 from there on.  Raises ValueError.
         """
+        if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] != CODE_BYTES or k < 1:
+            raise ValueError(
+                f"search takes codes uint8 [n, {CODE_BYTES}] and k of at least 1, "
+                f"not {codes.dtype} {list(codes.shape)} and {k}"
+            )
         found = min(k, self.manifest.rows)
         distances, rows = self._index.search(codes, found)
         if found == k:

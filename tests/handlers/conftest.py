@@ -19,6 +19,7 @@ from efiss.demo_catalogue import write_catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = 48
+ODD_NAMES = [b"7 7_north.jpg", "Größe_日本.jpg".encode(), b"caf\xe9_not utf-8.jpg", b'"\\_.jpg']
 START_SECONDS = 180
 
 
@@ -111,6 +112,8 @@ def catalogue(model_path):
     folder = Path(tempfile.mkdtemp(prefix="efiss-test-"))
     try:
         write_catalogue(folder / "data", IMAGES, 4, seed=1)
+        for shop, name in zip(sorted((folder / "data").glob("*/")), ODD_NAMES, strict=False):
+            os.rename(sorted(shop.iterdir())[0], os.fsencode(shop) + b"/" + name)
         script = ROOT / "indexer" / "extract_datalake.sh"
         subprocess.run(["bash", script, "data"], cwd=folder, check=True, capture_output=True)
         for version in ("1.0.0", "1.1.0"):

@@ -127,6 +127,21 @@ def test_queries_need_not_lie_together_in_memory(publish_version, tmp_path):
     assert_exact(index, codes, np.repeat(uniform(rng, 4), 2, axis=1)[:, ::2], 10)
 
 
+@pytest.mark.parametrize(
+    ("codes", "k"),
+    [
+        (np.zeros((1, 8), np.uint8), 0),
+        (np.zeros(8, np.uint8), 1),
+        (np.zeros((1, 64), np.uint8), 1),
+        (np.zeros((1, 8), np.int64), 1),
+    ],
+)
+def test_what_is_no_query_is_refused(publish_version, tmp_path, codes, k):
+    index = open_version(publish_version(tmp_path))
+    with pytest.raises(ValueError, match=r"codes uint8 \[n, 8\] and k of at least 1"):
+        index.search(codes, k)
+
+
 def test_rows_have_their_path_and_code(publish_version, tmp_path):
     codes = uniform(np.random.default_rng(5), 4)
     paths = ["a.jpg", "data/ý/日本.jpg", "\udcff\udcfe.jpg", "two\nlines.jpg"]
