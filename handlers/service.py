@@ -137,9 +137,12 @@ class Service:
         """The process id of Java."""
         return self._process.pid
 
-    def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
-        """Return when a real query is answered.  Raises StartError when that cannot be expected any
-        more: TorchServe ended, its workers keep dying, or the time is over."""
+    def wait_until_ready(self, seconds: float = START_SECONDS) -> str:
+        """Return when a real query is answered, with the index version that answered.
+
+        Raises StartError when that cannot be expected any more: TorchServe ended, its workers keep
+        dying, or the time is over.
+        """
         deadline = time.monotonic() + seconds
         query = _smallest_query()
         while True:
@@ -150,8 +153,8 @@ class Service:
             if time.monotonic() > deadline:
                 raise self._failed(f"no query was answered within {seconds:.0f} s")
             try:
-                client.search(self.url, query, top_k=1, timeout=5)
-                return
+                answer = client.search(self.url, query, top_k=1, timeout=5)
+                return answer["index_database_version"]
             except client.ServiceError as error:
                 if error.status == 404:  # it listens, so it has read the model store
                     raise self._failed(

@@ -55,7 +55,7 @@ from indexer.progress import PictureBar
     type=click.Choice(["default"]),
     default="default",
     show_default=True,
-    help="default: exact search.",
+    help="default: exact search; there is no other yet.",
 )
 @click.option(
     "--max_rejected",

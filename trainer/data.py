@@ -95,30 +95,47 @@ def read_photos(folder: Path, size: int, resampling: str) -> Labelled:
 
 
 def _read_table(folder: Path, pattern: str):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise DataError(
+            "reading parquet needs pyarrow; run pip install 'efiss-ai[train]'"
+        ) from None
 
     files = sorted(folder.glob(pattern))
     if not files:
         raise DataError(
             f"{folder} holds no {pattern}; give the folder of the training data by --data"
         )
-    return pa.concat_tables([pq.read_table(file) for file in files])
+    try:
+        return pa.concat_tables([pq.read_table(file) for file in files])
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(
+            f"{files[0].name} or another of {pattern} cannot be read: {error}"
+        ) from error
 
 
 def _column(table, name: str) -> np.ndarray:
+    if name not in table.column_names:
+        raise DataError(f"the data has no column {name}; it has {', '.join(table.column_names)}")
     return np.array([str(value or "") for value in table.column(name).to_pylist()])
 
 
 def _pixels(table, size: int, resampling: str, label: str) -> np.ndarray:
-    def load(data) -> np.ndarray:
-        return picture.pixels(picture.decode(data.as_py(), size), size, resampling)
+    jpegs = table.column("jpeg")
+
+    def load(row: int) -> np.ndarray:
+        try:
+            return picture.pixels(picture.decode(jpegs[row].as_py(), size), size, resampling)
+        except picture.PictureError as error:
+            raise DataError(f"{label}, row {row}: {error}") from error
 
     out = np.empty((table.num_rows, size, size, 3), np.uint8)
     with (
         ThreadPoolExecutor() as pool,
         click.progressbar(
-            pool.map(load, table.column("jpeg")), length=len(out), label=f"decoding {label}"
+            pool.map(load, range(len(jpegs))), length=len(out), label=f"decoding {label}"
         ) as rows,
     ):
         for row, values in enumerate(rows):

@@ -76,8 +76,8 @@ def serve(index_root: Path, model_store: Path, config: Path) -> None:
             with Service(
                 Settings.from_environment(), config, model_store, index_root, sys.stdout
             ) as service:
-                service.wait_until_ready()
-                click.echo(f"ready: {service.url}")
+                version = service.wait_until_ready()
+                click.echo(f"ready: {service.url} answers from index version {version}")
                 service.wait()
     except Stopped:
         click.echo("stopped")

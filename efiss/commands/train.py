@@ -19,28 +19,42 @@ TRAINING_DATA = (
 @click.command()
 @LABELLED_DATA
 @click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    show_default=True,
-    default=Path("torchscripts_models/relahash-medium-64bits.pt"),
-    help="The TorchScript model to write; its sidecar is written beside it.",
-)
-@click.option(
     "--run",
     type=click.Path(file_okay=False, path_type=Path),
     show_default=True,
     default=Path("runs/relahash-medium-64bits"),
     help="Folder for the checkpoint; a stopped run continues from it.",
 )
-@click.option("--epochs", type=click.IntRange(1, 1000), default=Recipe.epochs, show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The TorchScript model to write, its sidecar beside it; by default in the --run folder, "
+    "under its name.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1, 1000),
+    default=Recipe.epochs,
+    show_default=True,
+    help="How often the whole data is gone through.",
+)
 @click.option(
     "--learning_rate",
     type=click.FloatRange(0, 1, min_open=True),
     default=Recipe.learning_rate,
     show_default=True,
+    help="Highest learning rate of the one-cycle schedule.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**31), default=Recipe.seed, show_default=True)
-def train(data: Path, out: Path, run: Path, epochs: int, learning_rate: float, seed: int) -> None:
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31),
+    default=Recipe.seed,
+    show_default=True,
+    help="Start of all random numbers; the same seed on the same machine trains the same.",
+)
+def train(
+    data: Path, run: Path, out: Path | None, epochs: int, learning_rate: float, seed: int
+) -> None:
     """Train the RelaHash model and export it to TorchScript.
 
     A checkpoint is written after every epoch; the same command continues a run that was stopped.
@@ -48,10 +62,13 @@ def train(data: Path, out: Path, run: Path, epochs: int, learning_rate: float, s
     \b
     Example:
       efiss train --data path/to/data
+      efiss evaluate --data path/to/data \\
+          --model_path runs/relahash-medium-64bits/relahash-medium-64bits.pt
     """
     from trainer.train import train as train_network
 
     recipe = Recipe(epochs=epochs, learning_rate=learning_rate, seed=seed)
+    out = out or run / f"{run.name}.pt"
     run.mkdir(parents=True, exist_ok=True)
     try:
         rows = _training_rows(data, recipe)
