@@ -12,12 +12,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import free_block
 
 from efiss.demo_catalogue import draw
 from handlers.java import find_java
 from searcher.client import ServiceError, search
 from tests.pictures import encoded
+from tests.running import free_block
 
 NOT_OURS = ("__editable__", "efiss", "_virtualenv", "__pycache__")
 

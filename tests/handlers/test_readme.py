@@ -4,10 +4,9 @@ import json
 import re
 import subprocess
 
-from conftest import ROOT
-
 from efiss.demo_catalogue import draw
 from tests.pictures import encoded
+from tests.running import ROOT
 
 
 def section(title: str) -> str:

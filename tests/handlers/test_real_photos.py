@@ -4,10 +4,10 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, efiss, serving
 
 from searcher.client import search
 from tests import real_data
+from tests.running import ROOT, efiss, serving
 
 pytestmark = real_data.needed
 PRODUCTS, PHOTOS = 200, 40

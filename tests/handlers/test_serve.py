@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
-from conftest import ROOT, efiss, free_block, serving
 
 from efiss.demo_catalogue import draw
 from handlers.java import JavaError, find_java, major_version
 from searcher.client import ServiceError, search
 from tests.pictures import encoded
+from tests.running import ROOT, efiss, free_block, serving
 
 
 @pytest.fixture(scope="module")

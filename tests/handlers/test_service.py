@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import IMAGES, ODD_NAMES, efiss
 from PIL import Image
 
 from efiss.demo_catalogue import draw
@@ -24,6 +23,7 @@ from hashing.codes import hamming
 from searcher.client import PATH
 from searcher.search import open_version
 from tests.pictures import encoded
+from tests.running import IMAGES, ODD_NAMES, efiss
 
 
 def post(service, body: bytes, content_type: str | None = "application/json", headers=None):

@@ -1,0 +1,101 @@
+"""Running `efiss` and its service for tests, as a user does: real processes, free ports."""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+START_SECONDS = 180
+
+IMAGES = 48
+ODD_NAMES = [b"7 7_north.jpg", "Größe_日本.jpg".encode(), b"caf\xe9_not utf-8.jpg", b'"\\_.jpg']
+"""Of the catalogue under test: how many pictures, and names that some of them have."""
+
+
+@dataclasses.dataclass
+class Running:
+    """A service under test: where it listens, its folder (index/, model_store/, data/), its
+    process and its log."""
+
+    url: str
+    port: int
+    folder: Path
+    process: subprocess.Popen
+    log: Path
+
+    def workers(self) -> set[int]:
+        """Process ids of TorchServe's Python workers."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return {p.pid for p in children if "model_service_worker" in " ".join(p.cmdline())}
+
+    @property
+    def management(self) -> Path:
+        """The Unix socket of TorchServe's management API."""
+        return next((self.folder / "tmp").glob("efiss-*/management.sock"))
+
+
+def free_block() -> int:
+    """The first of six ports in a row that are free now."""
+    for port in range(20_000 + os.getpid() % 10_000, 60_000, 6):
+        with contextlib.ExitStack() as held:
+            try:
+                for offset in range(6):
+                    probe = held.enter_context(socket.socket())
+                    probe.bind(("127.0.0.1", port + offset))
+                return port
+            except OSError:
+                continue
+    raise RuntimeError("no six free ports in a row")
+
+
+def efiss(*arguments: str, folder: Path, **options) -> subprocess.CompletedProcess:
+    """Run `efiss` in a folder as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "efiss", *arguments],
+        cwd=folder,
+        text=True,
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        **options,
+    )
+
+
+@contextlib.contextmanager
+def serving(folder: Path, **environment: str):
+    """`efiss serve` in `folder`; ended by SIGTERM."""
+    port, log = free_block(), folder / "service.log"
+    (folder / "tmp").mkdir(exist_ok=True)
+    environment = os.environ | {
+        "EFISS_PORT": str(port),
+        "EFISS_HOST": "127.0.0.1",
+        "TMPDIR": str(folder / "tmp"),
+        "PYTHONPATH": str(ROOT),
+        **environment,
+    }
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "efiss", "serve", "--config", str(ROOT / "config.properties")],
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    running = Running(f"http://127.0.0.1:{port}", port, folder, process, log)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while "ready: " not in log.read_text():
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        yield running
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(20)
