@@ -21,6 +21,7 @@ COMMANDS = {
     "serve": ("efiss.commands.serve:serve", "Run the search service."),
     "search": ("efiss.commands.search:search", "Ask the service for pictures like one."),
     "train": ("efiss.commands.train:train", "Train a hashing model."),
+    "export": ("efiss.commands.export:export", "Write a run's checkpoint as a model."),
     "evaluate": ("efiss.commands.evaluate:evaluate", "Measure a model's retrieval quality."),
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import click
@@ -15,11 +16,18 @@ from indexer.options import DEVICE, MODEL_PATH
 @MODEL_PATH
 @DEVICE
 @click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write the figures as JSON.",
+    "--k",
+    type=click.IntRange(1, 1000),
+    default=10,
+    show_default=True,
+    help="How many results are looked at by the measures at k.",
 )
-def evaluate(data: Path, model_path: Path, device: str, out: Path | None) -> None:
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to also write the figures (figures.json) and plots (PNG) to.",
+)
+def evaluate(data: Path, model_path: Path, device: str, k: int, out: Path | None) -> None:
     """Measure how well a model retrieves, next to what needs no training.
 
     Queries are the pictures that training never saw: those whose group of copies falls into the
@@ -27,51 +35,52 @@ def evaluate(data: Path, model_path: Path, device: str, out: Path | None) -> Non
 
     \b
     Example:
-      efiss evaluate --data path/to/data
+      efiss evaluate --data path/to/data --out figures
     """
     from hashing.model import Model
+    from trainer.another_picture import read_other_pictures
     from trainer.data import read_photos, read_products
     from trainer.evaluate import evaluate as measure
+    from trainer.report import report
+    from trainer.views import float_embedding
 
     try:
+        plots = _plots(out)
         model = Model.load(model_path, device)
+        embed = float_embedding(model_path, model.sidecar, device)
         size, resampling = model.sidecar.input_size, model.sidecar.resampling
         products = read_products(data, size, resampling)
         photos = read_photos(data, size, resampling)
-    except (ValueError, OSError, ImportError) as error:
+        others = read_other_pictures(data, size, resampling)
+        result = measure(model, products, photos, others, embed=embed, k=k)
+    except ImportError as error:
+        raise click.ClickException(f"{error}; run: pip install 'efiss-ai[train]'") from error
+    except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo("hashing and ranking …", err=True)
-    result = measure(model, products, photos)
     click.echo(report(result))
     if out:
-        staged = out.with_name(out.name + ".tmp")
-        staged.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        os.replace(staged, out)
-        click.echo(f"wrote {out}")
+        _write(out, result, plots)
 
 
-def report(result: dict) -> str:
-    """The figures as a table."""
-    codes = result["codes"]
-    heading = f"{'':30}{'queries':>9}{'gallery':>9}{'P@10':>8}{'macro':>8}{'mAP@all':>9}"
-    ours = [_line(name, figures) for name, figures in result["figures"].items()]
-    floors = [_line(name, figures) for name, figures in result["floors (article type)"].items()]
-    return "\n".join(
-        [
-            f"{result['model']['name']} ({result['model']['sha256'][:12]}…)",
-            heading,
-            *ours,
-            "floors, article type:",
-            *floors,
-            f"codes: {codes['distinct']:,} distinct of {codes['rows']:,}, "
-            f"largest bucket {codes['largest_bucket']}",
-        ]
-    )
+def _plots(out: Path | None) -> dict:
+    """The plots by file name, none where nothing is to be written.  What would keep them from being
+    written in the end is found out here, before minutes of work."""
+    if out is None:
+        return {}
+    out.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=out).close()
+    from trainer.plots import PLOTS
+
+    return PLOTS
 
 
-def _line(name: str, figures: dict) -> str:
-    average = figures["mean_average_precision"]
-    return (
-        f"  {name:28}{figures['queries']:9,}{figures['gallery']:9,}{figures['precision']:8.3f}"
-        f"{figures['macro_precision']:8.3f}" + (f"{average:9.3f}" if average is not None else "")
-    )
+def _write(out: Path, result: dict, plots: dict) -> None:
+    with tempfile.TemporaryDirectory(dir=out, prefix=".new-") as folder:
+        staged = Path(folder)
+        text = json.dumps(result, indent=2) + "\n"
+        (staged / "figures.json").write_text(text, encoding="utf-8")
+        for name, plot in plots.items():
+            plot(result).savefig(staged / name)
+        for file in sorted(staged.iterdir()):
+            os.replace(file, out / file.name)
+            click.echo(f"wrote {out / file.name}")

@@ -1,0 +1,50 @@
+"""`efiss export`."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--run",
+    type=click.Path(file_okay=False, path_type=Path),
+    show_default=True,
+    default=Path("runs/relahash-medium-64bits"),
+    help="Folder with the checkpoint that `efiss train` wrote.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The TorchScript model to write, NAME.pt; its sidecar is written beside it.",
+)
+def export(run: Path, out: Path) -> None:
+    """Write the checkpoint of a training run as a TorchScript model with its sidecar.
+
+    The run need not be finished. The written model is checked to give the network's own codes.
+
+    \b
+    Example:
+      efiss export --run runs/relahash-medium-64bits --out model.pt
+    """
+    from efiss.commands.train import TRAINING_DATA
+    from trainer.checkpoint import read_checkpoint
+    from trainer.export import ParityError
+    from trainer.export import export as write_model
+    from trainer.train import CheckpointError
+
+    if out.suffix != ".pt":
+        raise click.ClickException(f"--out {out} must end in .pt; its sidecar ends in .json")
+    try:
+        checkpoint = read_checkpoint(run / "checkpoint.pt")
+        sidecar = write_model(checkpoint.network, out, checkpoint.recipe, TRAINING_DATA)
+    except (CheckpointError, ParityError) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"cannot write {out}: {error.strerror or error}") from error
+    done, epochs = checkpoint.epochs_done, checkpoint.recipe.epochs
+    click.echo(
+        f"{run}: after {done} of {epochs} epochs" + ("" if done == epochs else ", unfinished")
+    )
+    click.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB, sha256 {sidecar.sha256[:12]}…)")
