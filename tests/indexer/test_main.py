@@ -201,9 +201,9 @@ python indexer/main.py
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory, model_path) -> Path:
+def shop_folder(tmp_path_factory, model_path) -> Path:
     """A folder like a checkout, with 600 pictures, 7 of which cannot be read."""
-    folder = tmp_path_factory.mktemp("workplace")
+    folder = tmp_path_factory.mktemp("shop_folder")
     (folder / "indexer").symlink_to(REPOSITORY / "indexer")
     (folder / "torchscripts_models").mkdir()
     for path in (model_path, model_path.with_suffix(".json")):
@@ -230,8 +230,8 @@ def run(folder, words):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_no_gpu(workplace):
-    code, stdout, stderr = run(workplace, CONTRACT)
+def test_no_gpu(shop_folder):
+    code, stdout, stderr = run(shop_folder, CONTRACT)
     assert code == 1
     assert stdout == ""
     assert re.fullmatch(r"Error: device 'cuda:0' is not there: .*; use --device cpu\n", stderr)
@@ -260,33 +260,33 @@ def read_terminal(terminal) -> bytes:
         return b""
 
 
-def test_killed_and_started_again(workplace):
+def test_killed_and_started_again(shop_folder):
     """Nothing is hashed twice, and what comes out is what an undisturbed run makes."""
     one_worker = ON_CPU + "--num_workers 1"  # so that it takes its time
-    process = start(workplace, one_worker, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = start(shop_folder, one_worker, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 100
     with process:
-        while not list(workplace.glob("index/.codes/*/*.npy")):
+        while not list(shop_folder.glob("index/.codes/*/*.npy")):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    assert versions.versions(workplace / "index") == []
-    kept = sum(len(np.load(part)) for part in workplace.glob("index/.codes/*/*.npy"))
+    assert versions.versions(shop_folder / "index") == []
+    kept = sum(len(np.load(part)) for part in shop_folder.glob("index/.codes/*/*.npy"))
     assert 0 < kept < 593
 
-    code, stdout, _ = run(workplace, ON_CPU)
+    code, stdout, _ = run(shop_folder, ON_CPU)
     assert code == 0
     assert read_summary(stdout) == (593 - kept, kept, 4, 7)
 
     undisturbed = ON_CPU + "--dump_index_path undisturbed"
-    code, stdout, shown = run_in_a_terminal(workplace, undisturbed)
+    code, stdout, shown = run_in_a_terminal(shop_folder, undisturbed)
     assert code == 0
     assert read_summary(stdout) == (593, 0, 4, 7)
     assert re.search(r"indexing +\[[#-]+\] +\d+/600 +\d\d:\d\d:\d\d +\d+ images/s", shown)
 
-    one, other = workplace / "index/1.5.0", workplace / "undisturbed/1.5.0"
+    one, other = shop_folder / "index/1.5.0", shop_folder / "undisturbed/1.5.0"
     names = sorted(path.name for path in one.iterdir())
     assert names == sorted(path.name for path in other.iterdir())
     for name in set(names) - {"manifest.json"}:
