@@ -72,7 +72,7 @@ class Settings:
         workers = min(settings.available_cores(), MOST_WORKERS_BY_DEFAULT)
         return cls(
             host=_host(),
-            port=settings.whole_number("EFISS_PORT", 5000, 1, 65530),
+            port=settings.port(),
             workers=settings.whole_number("EFISS_WORKERS", workers, 1, 256),
             batch_size=settings.whole_number("EFISS_BATCH_SIZE", 1, 1, 128),
             batch_delay=settings.whole_number("EFISS_BATCH_DELAY_MS", 1, 1, 1000),
@@ -131,11 +131,6 @@ class Service:
     @property
     def url(self) -> str:
         return self._settings.url
-
-    @property
-    def pid(self) -> int:
-        """The process id of Java."""
-        return self._process.pid
 
     def wait_until_ready(self, seconds: float = START_SECONDS) -> str:
         """Return when a real query is answered, with the index version that answered.

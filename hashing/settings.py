@@ -1,4 +1,4 @@
-"""Defaults and settings of hashing; free of heavy imports, so that `--help` answers at once."""
+"""Defaults and settings from the environment; no torch here, so that `--help` answers at once."""
 
 import os
 
@@ -32,3 +32,9 @@ def max_pixels() -> int:
 def available_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def port() -> int:
+    """EFISS_PORT: where the service of this machine listens; 5000 unless set, and 65530 at most,
+    since it is the first of a block of six.  Raises SettingError."""
+    return whole_number("EFISS_PORT", 5000, 1, 65530)

@@ -230,7 +230,7 @@ def _check_contents(folder: Path, manifest: Manifest) -> list[str]:
     problems = check_rows(manifest, index, offsets, paths)
     if not problems and (offsets[1:] < offsets[:-1]).any():
         problems.append(f"{_OFFSETS} is not in ascending order")
-    if _sha256(folder / _MODEL) != manifest.model["sha256"]:
+    if manifest.files[_MODEL]["sha256"] != manifest.model["sha256"]:
         problems.append(f"{_MODEL} is not the model that the manifest names")
     if not isinstance(sidecar, dict) or sidecar.get("sha256") != manifest.model["sha256"]:
         problems.append(f"{_SIDECAR} is not of the model that the manifest names")

@@ -11,6 +11,7 @@ from torch import nn
 
 from hashing.codes import pack
 from hashing.model import Model, Sidecar
+from trainer.recipe import Recipe
 
 PARITY_PICTURES = 64
 
@@ -19,11 +20,10 @@ class ParityError(RuntimeError):
     """The exported program does not compute what the network computes."""
 
 
-def export(network: nn.Module, path: Path, recipe, training_data: str) -> Sidecar:
+def export(network: nn.Module, path: Path, recipe: Recipe, training_data: str) -> Sidecar:
     """Write `path` (.pt) and the sidecar beside it, and check that both give the network's codes.
 
-    recipe: has input_size, resampling, mean, std and bits.  Raises ParityError; nothing is then
-    written.
+    Raises ParityError; nothing is then written.
     """
     network = network.eval()
     sample = torch.zeros(1, 3, recipe.input_size, recipe.input_size)
@@ -56,7 +56,7 @@ def export(network: nn.Module, path: Path, recipe, training_data: str) -> Sideca
     return sidecar
 
 
-def _check_parity(network: nn.Module, model: Model, recipe) -> None:
+def _check_parity(network: nn.Module, model: Model, recipe: Recipe) -> None:
     size = recipe.input_size
     pixels = np.random.default_rng(0).integers(0, 256, (PARITY_PICTURES, size, size, 3), np.uint8)
     inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255

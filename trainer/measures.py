@@ -6,13 +6,13 @@ source is named.
 """
 
 import dataclasses
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from hashing.codes import CODE_BITS, unpack
+from hashing.settings import available_cores
 
 MEASURES = ("precision_at_k", "recall_at_k", "map_at_k", "map")
 RECALL_LEVELS = np.linspace(0, 1, 101)
@@ -196,5 +196,5 @@ def _named(values: np.ndarray) -> dict[str, float]:
 def _in_batches(work: Callable[[slice], object], queries: int) -> list:
     """`work` on slices of the queries, on all cores: numpy lets go of the interpreter lock."""
     slices = [slice(i, min(i + BATCH, queries)) for i in range(0, queries, BATCH)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         return list(pool.map(work, slices))

@@ -1,7 +1,6 @@
 """Training: labelled pictures -> a checkpoint after every epoch -> TorchScript and its sidecar."""
 
 import dataclasses
-import os
 import time
 from pathlib import Path
 
@@ -12,26 +11,12 @@ import torch
 from trainer import relahash
 from trainer.augment import augment
 from trainer.backbone import ResidualNetwork
+from trainer.checkpoint import resume, save
 from trainer.data import Labelled
+from trainer.recipe import Recipe
 
 LABEL_WEIGHTS = {"article_type": 2.0, "colour": 1.0, "gender": 0.5}
 MINIMUM_COLOUR_COUNT = 100
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What a training run depends on; kept in its checkpoints."""
-
-    epochs: int = 8
-    batch_size: int = 64
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.05
-    bits: int = 64
-    input_size: int = 96
-    resampling: str = "bilinear"
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
-    seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +27,6 @@ class Targets:
     classes: list[str]
     rows: np.ndarray
     sampling: np.ndarray
-
-
-class CheckpointError(ValueError):
-    """The checkpoint does not fit the run; the message says what to do."""
 
 
 def targets_of(data: Labelled) -> Targets:
@@ -73,7 +54,7 @@ def train(data: Labelled, recipe: Recipe, checkpoint: Path) -> ResidualNetwork:
     """Train on `data` and return the network in evaluation mode.
 
     A checkpoint is written after every epoch; a run that finds one continues after it, and ends up
-    where an undisturbed run would.  Raises CheckpointError if it was made by another recipe.
+    where an undisturbed run would.  Raises CheckpointError.
     """
     torch.manual_seed(recipe.seed)
     targets = targets_of(data)
@@ -87,10 +68,10 @@ def train(data: Labelled, recipe: Recipe, checkpoint: Path) -> ResidualNetwork:
         optimizer, recipe.learning_rate, total_steps=steps * recipe.epochs
     )
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
-    first = _resume(checkpoint, recipe, parts)
+    first = resume(checkpoint, recipe, parts)
     for epoch in range(first, recipe.epochs):
         _train_epoch(data, targets, centroids, recipe, epoch, network, optimizer, schedule)
-        _save(checkpoint, recipe, epoch + 1, parts)
+        save(checkpoint, recipe, epoch + 1, parts)
     return network.eval()
 
 
@@ -120,27 +101,3 @@ def _train_epoch(data, targets, centroids, recipe, epoch, network, optimizer, sc
             rate = (step + 1) * recipe.batch_size / (time.monotonic() - start)
             bar.update(1, f"loss {average:.3f}, {rate:.0f} pictures/s")
     click.echo(f"{label}: loss {average:.3f}, {rate:.0f} pictures/s")
-
-
-def _resume(path: Path, recipe: Recipe, parts: dict) -> int:
-    """Load the checkpoint into the parts, if there is one; the number of finished epochs."""
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    if state["recipe"] != dataclasses.asdict(recipe):
-        raise CheckpointError(
-            f"{path} was made by another recipe ({state['recipe']}); give the same options, "
-            "or another --run folder"
-        )
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    click.echo(f"{path}: continuing after epoch {state['epochs_done']}")
-    return state["epochs_done"]
-
-
-def _save(path: Path, recipe: Recipe, epochs_done: int, parts: dict) -> None:
-    state = {name: part.state_dict() for name, part in parts.items()}
-    state |= {"recipe": dataclasses.asdict(recipe), "epochs_done": epochs_done}
-    temporary = path.with_name(path.name + ".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from hashing.codes import hamming, pack
 from hashing.model import Model, Sidecar, find_model
+from hashing.settings import available_cores
 from trainer.measures import Distances
 
 BATCH = 64
@@ -100,7 +100,7 @@ def through(embeds: list[Embed], pixels: np.ndarray, label: str) -> list[np.ndar
 
     whole = None
     with (
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(available_cores()) as pool,
         click.progressbar(pool.map(work, batches), length=len(batches), label=label) as bar,
     ):
         for number, parts in enumerate(bar):

@@ -29,10 +29,9 @@ def export(run: Path, out: Path) -> None:
       efiss export --run runs/relahash-medium-64bits --out model.pt
     """
     from efiss.commands.train import TRAINING_DATA
-    from trainer.checkpoint import read_checkpoint
+    from trainer.checkpoint import CheckpointError, read_checkpoint
     from trainer.export import ParityError
     from trainer.export import export as write_model
-    from trainer.train import CheckpointError
 
     if out.suffix != ".pt":
         raise click.ClickException(f"--out {out} must end in .pt; its sidecar ends in .json")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from hashing.settings import SettingError, whole_number
+from hashing.settings import SettingError, port
 from searcher.client import ServiceError
 from searcher.client import search as ask
 
@@ -31,7 +31,7 @@ def search(image: Path, top_k: int, url: str | None, sheet: Path | None) -> None
       efiss search photo.jpg --top_k 24 --sheet results.png
     """
     try:
-        url = url or f"http://127.0.0.1:{whole_number('EFISS_PORT', 5000, 1, 65530)}"
+        url = url or f"http://127.0.0.1:{port()}"
         answer = ask(url, image.read_bytes(), top_k)
     except (ServiceError, SettingError, OSError) as error:
         raise click.ClickException(str(error)) from error

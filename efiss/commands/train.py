@@ -6,9 +6,10 @@ import click
 import numpy as np
 
 from efiss.commands import LABELLED_DATA
+from trainer.checkpoint import CheckpointError
 from trainer.data import DataError, Labelled, read_photos, read_products
 from trainer.export import ParityError, export
-from trainer.train import CheckpointError, Recipe
+from trainer.recipe import Recipe
 
 TRAINING_DATA = (
     "Fashion Product Images (Small), product photos of an online shop published for research on "

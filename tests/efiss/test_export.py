@@ -11,7 +11,7 @@ from efiss.cli import main
 from hashing.codes import pack
 from hashing.model import Model
 from trainer.backbone import ResidualNetwork
-from trainer.train import Recipe
+from trainer.recipe import Recipe
 
 RECIPE = Recipe(epochs=3, input_size=32, mean=(0.4, 0.5, 0.6), resampling="bicubic")
 

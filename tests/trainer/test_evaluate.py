@@ -19,7 +19,7 @@ from trainer.data import DataError, Labelled, is_held_out, read_products
 from trainer.evaluate import NOT_AVAILABLE, evaluate
 from trainer.export import export
 from trainer.floors import _principal_axes, thumbnails
-from trainer.train import Recipe
+from trainer.recipe import Recipe
 from trainer.views import float_embedding
 
 SIZE = 32

@@ -11,9 +11,11 @@ from hashing.picture import pixels
 from trainer import train as training
 from trainer.augment import augment
 from trainer.backbone import ResidualNetwork
+from trainer.checkpoint import CheckpointError
 from trainer.data import Labelled
 from trainer.export import ParityError, export
-from trainer.train import CheckpointError, Recipe, targets_of, train
+from trainer.recipe import Recipe
+from trainer.train import targets_of, train
 
 RECIPE = Recipe(epochs=3, batch_size=8, input_size=32, learning_rate=1e-3)
 
@@ -57,7 +59,7 @@ def test_rare_types_are_drawn_more_often_than_their_share(data):
 def test_a_stopped_run_ends_where_an_undisturbed_one_does(data, tmp_path, monkeypatch):
     undisturbed = train(data, RECIPE, tmp_path / "a.pt")
 
-    save, saved = training._save, []
+    save, saved = training.save, []
 
     def save_and_stop_after_the_first(*arguments):
         save(*arguments)
@@ -65,7 +67,7 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_does(data, tmp_path, monkey
         if len(saved) == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_save", save_and_stop_after_the_first)
+    monkeypatch.setattr(training, "save", save_and_stop_after_the_first)
     with pytest.raises(KeyboardInterrupt):
         train(data, RECIPE, tmp_path / "b.pt")
     resumed = train(data, RECIPE, tmp_path / "b.pt")
@@ -78,6 +80,12 @@ def test_a_checkpoint_of_another_recipe_is_refused(data, tmp_path):
     train(data, Recipe(epochs=1, batch_size=8, input_size=32), tmp_path / "c.pt")
     with pytest.raises(CheckpointError, match="another recipe"):
         train(data, Recipe(epochs=2, batch_size=8, input_size=32), tmp_path / "c.pt")
+
+
+def test_a_damaged_checkpoint_is_not_continued_from(data, tmp_path):
+    (tmp_path / "d.pt").write_bytes(b"half a file")
+    with pytest.raises(CheckpointError, match="damaged"):
+        train(data, RECIPE, tmp_path / "d.pt")
 
 
 def test_the_exported_model_gives_the_networks_codes(data, tmp_path):
