@@ -25,6 +25,7 @@ from handlers.request import (
     parse,
 )
 from hashing import settings
+from hashing.codes import pack
 from hashing.picture import PictureError
 from searcher.live import Follower, Serving
 
@@ -70,9 +71,9 @@ class ImageRetrievalHandler:
             except Exception as error:  # whatever one caller did, the others get their answers
                 answers[i] = _refusal(error, context, i)
         if pixels:
-            codes = serving.model.codes(np.stack(list(pixels.values())))
-            for i, code in zip(pixels, codes, strict=True):
-                answers[i] = _answer(serving, queries[i], code)
+            outputs = serving.model.outputs(np.stack(list(pixels.values())))
+            for i, output in zip(pixels, outputs, strict=True):
+                answers[i] = _answer(serving, queries[i], output)
         for i in range(len(batch)):
             context.set_response_content_type(i, "application/json")
             context.set_response_header(i, "x-index-version", serving.version)
@@ -97,9 +98,13 @@ class ImageRetrievalHandler:
         }
 
 
-def _answer(serving: Serving, query: Query, code: np.ndarray) -> dict:
+def _answer(serving: Serving, query: Query, outputs: np.ndarray) -> dict:
+    """outputs: the model's for this query, float32 [64]."""
     wanted = (query.top_k - 1) * query.diversity + 1
-    rows, distances = serving.index.search(code[None], min(wanted, serving.index.manifest.rows))
+    outputs = outputs[None]
+    rows, distances = serving.index.search(
+        pack(outputs), min(wanted, serving.index.manifest.rows), outputs
+    )
     rows, distances = rows[0, :: query.diversity], distances[0, :: query.diversity]
     answer = {
         "index_database_version": serving.version,

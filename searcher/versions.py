@@ -263,6 +263,14 @@ def open_index(folder: Path) -> faiss.IndexBinary:
     return faiss.read_index_binary(str(folder / _INDEX), faiss.IO_FLAG_MMAP_IFC)
 
 
+def codes_of(index: faiss.IndexBinaryFlat) -> np.ndarray:
+    """The codes in an opened index, not copied: uint8 [rows, 8], valid while `index` lives."""
+    codes = faiss.rev_swig_ptr(index.xb.data(), index.ntotal * index.code_size)
+    codes = codes.reshape(index.ntotal, index.code_size)
+    codes.flags.writeable = False  # the file is mapped for reading only
+    return codes
+
+
 def open_paths(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """The path table, memory-mapped: offsets uint64 [rows + 1] and bytes uint8 [total]."""
     offsets = np.load(folder / _OFFSETS, mmap_mode="r")

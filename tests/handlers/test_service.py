@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from efiss.demo_catalogue import draw
-from hashing.codes import hamming
+from hashing.codes import hamming, pack
 from searcher.client import PATH
 from searcher.search import open_version
 from tests.pictures import encoded
@@ -89,15 +89,40 @@ def test_a_catalogue_picture_finds_itself_first_or_among_its_equals(service, pat
             assert answer["relevant"][0] == path
 
 
-def test_the_service_answers_what_brute_force_over_the_index_finds(service, photo, model):
+@pytest.fixture(scope="module")
+def rows_by_path(service) -> dict[str, int]:
     index = open_version(service.folder / "index" / "1.0.0")
-    code = model.codes(model.pixels(photo)[None])[0]
+    return {index.path(row): row for row in range(IMAGES)}
+
+
+def test_the_service_answers_what_brute_force_over_the_index_finds(
+    service, photo, model, rows_by_path
+):
+    index = open_version(service.folder / "index" / "1.0.0")
+    outputs = model.outputs(model.pixels(photo)[None])
     codes = np.stack([index.code(row) for row in range(IMAGES)])
-    distances = hamming(code, codes)
-    order = np.lexsort((np.arange(IMAGES), distances))
+    distances = hamming(pack(outputs)[0], codes)
     answer = ask(service, photo, top_k=1000, debug=True)
-    assert answer["relevant"] == [index.path(row) for row in order]
-    assert answer["distances"] == distances[order].tolist()
+    rows = [rows_by_path[path] for path in answer["relevant"]]
+    assert sorted(rows) == list(range(IMAGES))
+    assert answer["distances"] == distances[rows].tolist() == sorted(distances)
+
+
+def test_equal_distances_come_by_similarity_then_place_in_the_catalogue(
+    service, photo, model, rows_by_path
+):
+    index = open_version(service.folder / "index" / "1.0.0")
+    outputs = model.outputs(model.pixels(photo)[None])[0].astype(np.float64)
+    answer = ask(service, photo, top_k=1000, debug=True)
+    rows = np.array([rows_by_path[path] for path in answer["relevant"]])
+    signs = np.unpackbits(np.stack([index.code(row) for row in rows]), axis=1) * 2.0 - 1
+    similar = signs @ outputs / np.abs(outputs).max()
+    tied = np.diff(answer["distances"]) == 0
+    assert (np.diff(similar)[tied] <= 64 / 1024).all()  # rounded to 1024ths, bit by bit
+    assert (np.diff(similar)[tied] < -64 / 1024).any()
+    assert (np.diff(rows)[tied] < 0).any(), "nothing but the order of rows was seen"
+    same_code = tied & (np.diff(signs, axis=0) == 0).all(axis=1)
+    assert (np.diff(rows)[same_code] > 0).all()
 
 
 def test_diversity_returns_every_dth_hit(service, photo):

@@ -26,6 +26,18 @@ def brute_force(codes, queries, k):
     return np.pad(order, missing, constant_values=-1), np.pad(nearest, missing, constant_values=-1)
 
 
+def brute_force_by_similarity(codes, outputs, k):
+    """The first k of all rows by (distance, -similarity, row), padded with -1, query by query."""
+    signs = np.unpackbits(codes, axis=1).astype(np.int64) * 2 - 1
+    rows, distances = np.full((len(outputs), k), -1), np.full((len(outputs), k), -1)
+    for i, output in enumerate(outputs.astype(np.float64)):
+        weights = np.round(output / np.abs(output).max() * 1024).astype(np.int64)
+        distance = ((output > 0) != (signs > 0)).sum(axis=1)
+        order = np.lexsort((np.arange(len(codes)), -(signs @ weights), distance))[:k]
+        rows[i, : len(order)], distances[i, : len(order)] = order, distance[order]
+    return rows, distances
+
+
 def uniform(rng, n):
     return rng.integers(0, 256, (n, 8), np.uint8)
 
@@ -50,6 +62,45 @@ def assert_exact(index, codes, queries, k):
     assert (rows.dtype, rows.shape) == (np.int64, (len(queries), k))
     assert (distances.dtype, distances.shape) == (np.int32, (len(queries), k))
     wanted_rows, wanted_distances = brute_force(codes, queries, k)
+    np.testing.assert_array_equal(distances, wanted_distances)
+    np.testing.assert_array_equal(rows, wanted_rows)
+
+
+def one_distance(rng, n):
+    """All three bits away from code 0."""
+    flips = np.zeros((n, 64), np.uint8)
+    np.put_along_axis(flips, rng.random((n, 64)).argpartition(3, axis=1)[:, :3], 1, axis=1)
+    return np.packbits(flips, axis=1)
+
+
+def fine(rng, shape):
+    return np.abs(rng.normal(size=shape)) + 1e-3
+
+
+def coarse(rng, shape):
+    """So few values that many rows are equally similar too."""
+    return rng.integers(1, 4, shape)
+
+
+def wide(rng, shape):
+    """Some outputs weigh nothing beside others."""
+    return 10.0 ** rng.integers(-30, 30, shape)
+
+
+def outputs_for(rng, codes, count, magnitudes=fine):
+    """Outputs of queries: a third with the signs of a row, a third near one, a third anything."""
+    bits = np.unpackbits(uniform(rng, count), axis=1)
+    bits[::3] = np.unpackbits(codes[rng.integers(0, len(codes), len(bits[::3]))], axis=1)
+    near = np.unpackbits(codes[rng.integers(0, len(codes), len(bits[1::3]))], axis=1)
+    bits[1::3] = near ^ (rng.random(near.shape) < 0.05)
+    return ((bits * 2.0 - 1) * magnitudes(rng, bits.shape)).astype(np.float32)
+
+
+def assert_exact_by_similarity(index, codes, outputs, k):
+    rows, distances = index.search(np.packbits(outputs > 0, axis=1), k, outputs)
+    assert (rows.dtype, rows.shape) == (np.int64, (len(outputs), k))
+    assert (distances.dtype, distances.shape) == (np.int32, (len(outputs), k))
+    wanted_rows, wanted_distances = brute_force_by_similarity(codes, outputs, k)
     np.testing.assert_array_equal(distances, wanted_distances)
     np.testing.assert_array_equal(rows, wanted_rows)
 
@@ -87,6 +138,97 @@ def test_equals_brute_force_in_200_000_rows(publish_version, tmp_path, make):
         assert_exact(index, codes, queries, k)
 
 
+@settings(max_examples=120, deadline=None)
+@given(
+    make=st.sampled_from([uniform, clustered, all_equal, complements, one_distance]),
+    magnitudes=st.sampled_from([fine, coarse, wide]),
+    n=st.integers(1, 40) | st.integers(1, 3000) | st.integers(2000, 3000),
+    k=st.integers(1, 20) | st.integers(1, 1000),
+    count=st.integers(1, 12),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_with_outputs_equals_brute_force_by_similarity(
+    publish_version, make, magnitudes, n, k, count, seed
+):
+    rng = np.random.default_rng(seed)
+    codes = make(rng, n)
+    outputs = outputs_for(rng, codes, count, magnitudes)
+    outputs[-1] = -np.abs(outputs[-1])  # code 0: all rows of one_distance tie
+    with tempfile.TemporaryDirectory() as root:
+        index = open_version(publish_version(Path(root), codes=codes))
+        assert_exact_by_similarity(index, codes, outputs, k)
+
+
+@pytest.mark.parametrize("make", [uniform, clustered, all_equal, one_distance])
+def test_with_outputs_equals_brute_force_in_200_000_rows(publish_version, tmp_path, make):
+    rng = np.random.default_rng(7)
+    codes = make(rng, 200_000)
+    index = open_version(publish_version(tmp_path, codes=codes))
+    outputs = outputs_for(rng, codes, 4)
+    outputs[-1] = -np.abs(outputs[-1])
+    for k in (1, 10, 1000, 20_000):
+        assert_exact_by_similarity(index, codes, outputs, k)
+
+
+@pytest.mark.parametrize("ties", [3, 99, 100, 101, 102, 103, 5000])
+def test_the_most_similar_of_many_equal_distances_wins_wherever_it_stands(
+    publish_version, tmp_path, ties
+):
+    # All rows differ from the query in one bit; the last row in the one that weighs least.
+    bits = np.zeros((ties, 64), np.uint8)
+    bits[:-1, 5], bits[-1, 40] = 1, 1
+    index = open_version(publish_version(tmp_path, codes=np.packbits(bits, axis=1)))
+    outputs = np.full((1, 64), -1, np.float32)
+    outputs[0, 40] = -0.5
+    rows, distances = index.search(np.zeros((1, 8), np.uint8), 2, outputs)
+    assert (rows.tolist(), distances.tolist()) == ([[ties - 1, 0]], [[1, 1]])
+
+
+def test_equal_similarities_come_in_row_order(publish_version, tmp_path):
+    codes = np.packbits(np.eye(64, dtype=bool)[::-1], axis=1)
+    index = open_version(publish_version(tmp_path, codes=codes))
+    for outputs in (np.full((1, 64), -0.3, np.float32), np.zeros((1, 64), np.float32)):
+        rows, _ = index.search(np.zeros((1, 8), np.uint8), 64, outputs)
+        assert rows.tolist() == [list(range(64))]
+
+
+def test_distance_comes_before_similarity(publish_version, tmp_path):
+    # Row 0 differs in one bit that weighs much, row 1 in two that weigh nearly nothing.
+    codes = np.array([[0b1000_0000] + [0] * 7, [0b0110_0000] + [0] * 7], np.uint8)
+    index = open_version(publish_version(tmp_path, codes=codes))
+    outputs = np.full((1, 64), -0.01, np.float32)
+    outputs[0, 0] = -5
+    rows, distances = index.search(np.zeros((1, 8), np.uint8), 2, outputs)
+    assert (rows.tolist(), distances.tolist()) == ([[0, 1]], [[1, 2]])
+
+
+def test_with_outputs_a_query_is_answered_the_same_alone_in_a_batch_and_again(
+    publish_version, tmp_path
+):
+    rng = np.random.default_rng(3)
+    codes = clustered(rng, 5000)
+    index = open_version(publish_version(tmp_path, codes=codes))
+    outputs = outputs_for(rng, codes, 70, coarse)
+    queries = np.packbits(outputs > 0, axis=1)
+    together = index.search(queries, 25, outputs)
+    for _ in range(2):
+        for i in range(len(queries)):
+            alone = index.search(queries[i : i + 1], 25, outputs[i : i + 1])
+            for whole, one in zip(together, alone, strict=True):
+                np.testing.assert_array_equal(whole[i], one[0])
+
+
+def test_the_scale_of_the_outputs_does_not_matter(publish_version, tmp_path):
+    rng = np.random.default_rng(11)
+    codes = clustered(rng, 3000)
+    index = open_version(publish_version(tmp_path, codes=codes))
+    outputs = outputs_for(rng, codes, 6)
+    queries = np.packbits(outputs > 0, axis=1)
+    rows, _ = index.search(queries, 200, outputs)
+    np.testing.assert_array_equal(index.search(queries, 200, outputs * 4)[0], rows)
+    np.testing.assert_array_equal(index.search(queries, 200, outputs / 2**100)[0], rows)
+
+
 def test_more_than_there_are_gives_all_rows(publish_version, tmp_path):
     codes = np.array([[255] * 8, [0] * 8, [1] + [0] * 7], np.uint8)
     index = open_version(publish_version(tmp_path, codes=codes))
@@ -118,6 +260,8 @@ def test_no_queries_no_answers(publish_version, tmp_path):
     index = open_version(publish_version(tmp_path))
     rows, distances = index.search(np.empty((0, 8), np.uint8), 3)
     assert rows.shape == distances.shape == (0, 3)
+    rows, distances = index.search(np.empty((0, 8), np.uint8), 3, np.empty((0, 64), np.float32))
+    assert rows.shape == distances.shape == (0, 3)
 
 
 def test_queries_need_not_lie_together_in_memory(publish_version, tmp_path):
@@ -142,6 +286,32 @@ def test_what_is_no_query_is_refused(publish_version, tmp_path, codes, k):
         index.search(codes, k)
 
 
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        (np.ones((1, 64)), r"outputs float32 \[2, 64\] .*not float64 \[1, 64\]"),
+        (np.ones((2, 64)), r"not float64"),
+        (np.ones((2, 8), np.float32), r"not float32 \[2, 8\]"),
+        (np.ones(64, np.float32), r"not float32 \[64\]"),
+        (np.zeros((2, 64), np.float32), "not the signs"),  # codes below: a one in the last bit
+        (np.ones((2, 64), np.float32), "not the signs"),
+    ],
+)
+def test_outputs_that_are_not_the_codes_are_refused(publish_version, tmp_path, outputs, message):
+    index = open_version(publish_version(tmp_path))
+    with pytest.raises(ValueError, match=message):
+        index.search(np.array([[0] * 7 + [1]] * 2, np.uint8), 1, outputs)
+
+
+def test_outputs_that_are_no_numbers_weigh_nothing(publish_version, tmp_path):
+    codes = np.packbits(np.eye(64, dtype=bool), axis=1)
+    index = open_version(publish_version(tmp_path, codes=codes))
+    outputs = np.full((1, 64), -1, np.float32)
+    outputs[0, [7, 9]] = np.nan
+    rows, _ = index.search(np.zeros((1, 8), np.uint8), 4, outputs)
+    assert rows.tolist() == [[7, 9, 0, 1]]
+
+
 def test_rows_have_their_path_and_code(publish_version, tmp_path):
     codes = uniform(np.random.default_rng(5), 4)
     paths = ["a.jpg", "data/ý/日本.jpg", "\udcff\udcfe.jpg", "two\nlines.jpg"]
@@ -158,7 +328,8 @@ def test_is_mapped_not_read(publish_version, tmp_path):
         assert str(folder / name) in mapped
     # The files can go while the version is open: what was opened goes on answering.
     shutil.rmtree(folder)
-    assert index.search(np.zeros((1, 8), np.uint8), 1)[0].shape == (1, 1)
+    query, outputs = np.zeros((1, 8), np.uint8), np.zeros((1, 64), np.float32)
+    assert index.search(query, 1)[0].shape == index.search(query, 1, outputs)[0].shape == (1, 1)
 
 
 def test_two_versions_open_at_once(publish_version, tmp_path):
@@ -179,14 +350,19 @@ def test_threads_share_a_version(publish_version, tmp_path):
     rng = np.random.default_rng(9)
     codes = clustered(rng, 20_000)
     index = open_version(publish_version(tmp_path, codes=codes))
-    queries = queries_for(rng, codes, 16)
+    outputs = outputs_for(rng, codes, 16)
+    queries = np.packbits(outputs > 0, axis=1)
     wanted, _ = brute_force(codes, queries, 30)
+    wanted_by_similarity, _ = brute_force_by_similarity(codes, outputs, 30)
     wrong = []
 
     def ask():
         for i in itertools.islice(itertools.cycle(range(16)), 64):
             rows, _ = index.search(queries[i : i + 1], 30)
             if (rows[0] != wanted[i]).any():
+                wrong.append(i)
+            rows, _ = index.search(queries[i : i + 1], 30, outputs[i : i + 1])
+            if (rows[0] != wanted_by_similarity[i]).any():
                 wrong.append(i)
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
