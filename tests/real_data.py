@@ -12,5 +12,5 @@ needed = pytest.mark.skipif(
     or not (FOLDER / "clothing_photos.parquet").is_file(),
     reason="no labelled photographs: set EFISS_DATA to a folder with fashion_products-*.parquet "
     "(Fashion Product Images (Small), Kaggle) and clothing_photos.parquet (Clothing dataset, CC0), "
-    "columns as in trainer/data.py",
+    "columns as in trainer/recipes/fashion.toml",
 )

@@ -1,115 +1,151 @@
-"""How well codes retrieve, beside what needs no training and beside what the bits were made from.
-
-Queries are the pictures that training never saw (`data.is_held_out`), the gallery is all others.
-"""
+"""How well codes retrieve, beside what needs no training and beside what they were made from."""
 
 import dataclasses
 
 import click
 import numpy as np
 
+from hashing.codes import pack
 from hashing.model import Model
-from trainer.another_picture import OtherPictures, transform
-from trainer.data import ARTICLE_TYPE_OF_PHOTO_LABEL, DataError, Labelled
+from trainer.another_picture import DIVISORS, other_pictures, transform
+from trainer.bits import bit_measures, bucket_measures, distance_histogram
+from trainer.data import DataError, Pictures
+from trainer.distances import by_hamming
+from trainer.encode import Encoded, Encoder, encode
 from trainer.floors import floors
-from trainer.measures import bit_measures, bucket_measures, distance_histogram, found, retrieval
-from trainer.views import Embed, View, by_hamming, model_views, through
+from trainer.measures import DIGITS, found, retrieval
+from trainer.targets import trained_on
+from trainer.tasks import Task, row_name, tasks
+from trainer.views import BY_ROW, CODES, EMBEDDING, View, model_views
 
 NOT_AVAILABLE = "not available for this model"
+NO_QUERY = "no held-out picture has a value that the gallery has"
 
 
 def evaluate(
     model: Model,
-    products: Labelled,
-    photos: Labelled,
-    others: OtherPictures,
-    *,
-    embed: Embed | None = None,
+    encoder: Encoder,
+    sources: list[Pictures],
+    leave_out: dict[str, list[str]] | None = None,
     k: int = 10,
 ) -> dict:
-    """All figures of a model as a JSON-ready dict; docs/development.md says what stands in it.
+    """All figures of a model as a JSON-ready dict; docs/training.md says what stands in it.
 
-    embed: the float embedding before the hash layer, where the model has one.  Raises DataError
-    when no picture of one of the two kinds is held out.
+    sources: each with labels, the first is the catalogue.  leave_out: label -> values that the
+    model was not trained on.  Raises DataError, also when nothing of the catalogue is
+    held out.
     """
-    if not products.held_out.any() or not photos.held_out.any():
+    for source in sources:
+        if not source.labels or len(source) < 2:
+            raise DataError(f"{source.name} has no labelled pictures; there is nothing to measure")
+    todo = tasks(sources, leave_out or {})
+    catalogue, first_row = sources[0], row_name(sources[0], next(iter(sources[0].labels)))
+    if first_row not in {name for task in todo for name in _answerable(task)}:
         raise DataError(
-            "the data is too small to evaluate: no product or no phone photo falls into the 5 % "
-            "that training never sees"
+            f"the data is too small to evaluate: no labelled picture of {catalogue.name} falls "
+            "into the 5 % that training never sees"
         )
-    ours = model_views(model, embed, products.pixels, others.pixels)
-    codes = ours[0].products
-    photo_codes = model_codes(model, photos)
-    views = ours + floors(products.pixels, others.pixels, products.held_out)
-    tasks = _tasks(products, photos, others, views, photo_codes, k)
-    results = {"labels": {}, "article_type": {}, "another_picture": {}, "distances": {}}
-    with click.progressbar(tasks, label="ranking") as bar:
-        for table, name, task in bar:
-            results[table][name] = task()
-    if embed is None:
-        results["article_type"]["float embedding, cosine"] = NOT_AVAILABLE
-        results["another_picture"]["float embedding, cosine"] = NOT_AVAILABLE
+    held = np.flatnonzero(catalogue.held_out)
+    sets = {source.name: source for source in sources} | {
+        degree: other_pictures(catalogue, held, divisor) for degree, divisor in DIVISORS.items()
+    }
+    size, resampling = model.sidecar.input_size, model.sidecar.resampling
+    encoded = {name: encode(one, encoder, size, resampling) for name, one in sets.items()}
+    seen = encoded[catalogue.name].thumbnails[trained_on(catalogue, leave_out or {})]
+    views = model_views(encoded) + floors(encoded, seen)
+    figures = _ranked(todo, views, k)
+    others = _other_pictures_found(catalogue, held, views, k)
+    if EMBEDDING not in {view.name for view in views}:
+        for table in (*figures.values(), *others.values()):
+            if isinstance(table, dict):
+                table[EMBEDDING] = NOT_AVAILABLE
     return {
         "model": {"name": model.sidecar.name, "sha256": model.sidecar.sha256},
         "k": k,
+        "data": {
+            source.name: {"pictures": len(source), "held_out": int(source.held_out.sum())}
+            for source in sources
+        },
+        "left_out_of_training": leave_out or {},
+        "first_row": first_row,
+        "retrieval": figures,
+        "gain_of_order_in_ties": _gains(figures),
+        "another_picture": others,
         "transform_of_another_picture": transform(),
-        **results,
-        "codes": _code_figures(codes, products.article_type),
+        "distances": _histograms(todo, encoded),
+        "codes": {source.name: _code_figures(source, encoded[source.name]) for source in sources},
     }
 
 
-def model_codes(model: Model, pictures: Labelled) -> np.ndarray:
-    """Codes uint8 [n, 8] of labelled pictures."""
-    return through([model.codes], pictures.pixels, "hashing phone photos")[0]
+def _answerable(task: Task) -> list[str]:
+    return [name for name, (queries, _) in task.labels.items() if (queries != "").any()]
 
 
-def _tasks(products, photos, others, views: list[View], photo_codes: np.ndarray, k: int) -> list:
-    """What is to be ranked: (table, name, call without arguments) of each."""
-    held, rest = products.held_out, ~products.held_out
-    codes, types = views[0].products, products.article_type
-    both = np.where(
-        products.colour == "", "", np.char.add(np.char.add(types, " / "), products.colour)
-    )
-
-    def by_label(view: View, labels: np.ndarray) -> dict:
-        distances = view.between(view.products[held], view.products[rest])
-        return dataclasses.asdict(retrieval(distances, labels[held], labels[rest], k))
-
-    def by_photo(queries: np.ndarray, gallery: np.ndarray, labels: np.ndarray) -> dict:
-        distances = by_hamming(photo_codes[queries], gallery)
-        return dataclasses.asdict(retrieval(distances, photos.article_type[queries], labels, k))
-
-    def same_product(view: View) -> dict:
-        distances = view.between(view.others, view.products)
-        at_1, at_k = found(distances, others.groups, others.product_groups, (1, k))
-        rows = {"queries": len(view.others), "gallery": len(view.products)}
-        return {**rows, "recall_at_1": at_1, "recall_at_k": at_k}
-
-    def histogram() -> dict:
-        return distance_histogram(by_hamming(codes[held], codes[rest]), types[held], types[rest])
-
-    mapped = np.isin(photos.article_type, list(ARTICLE_TYPE_OF_PHOTO_LABEL.values()))
-    shown = ~photos.held_out
-    return [
-        ("labels", "article type", lambda: by_label(views[0], types)),
-        ("labels", "colour", lambda: by_label(views[0], products.colour)),
-        ("labels", "article type and colour", lambda: by_label(views[0], both)),
-        (
-            "labels",
-            "phone photo to phone photos",
-            lambda: by_photo(photos.held_out, photo_codes[shown], photos.article_type[shown]),
-        ),
-        (
-            "labels",
-            "phone photo to products",
-            lambda: by_photo(photos.held_out & mapped, codes[rest], types[rest]),
-        ),
-        *[("article_type", view.name, lambda v=view: by_label(v, types)) for view in views[1:]],
-        *[("another_picture", view.name, lambda v=view: same_product(v)) for view in views],
-        ("distances", "article type", histogram),
-    ]
+def _ranked(todo: list[Task], views: list[View], k: int) -> dict[str, dict | str]:
+    """Figures by row and view; a sentence for a row that has no query."""
+    figures = {name: {} for task in todo for name in task.labels}
+    steps = [(task, view) for task in todo if _answerable(task) for view in views]
+    with click.progressbar(steps, label="ranking") as bar:
+        for task, view in bar:
+            distances = view.between(
+                view.rows[task.queries][task.query_rows], view.rows[task.gallery][task.gallery_rows]
+            )
+            for name, own in retrieval(distances, task.labels, k, task.copies).items():
+                figures[name][view.name] = dataclasses.asdict(own)
+    return {name: own or NO_QUERY for name, own in figures.items()}
 
 
-def _code_figures(codes: np.ndarray, types: np.ndarray) -> dict:
-    by_type = {str(name): bucket_measures(codes[types == name]) for name in np.unique(types)}
-    return {**bucket_measures(codes), "bits": bit_measures(codes), "by_article_type": by_type}
+def _gains(figures: dict[str, dict | str]) -> dict[str, dict]:
+    """What the order among equal distances adds to each measure."""
+
+    def gain(own: dict, mean: str) -> dict[str, float]:
+        with_it, without = own[CODES][mean], own[BY_ROW][mean]
+        return {name: round(with_it[name] - without[name], DIGITS) for name in with_it}
+
+    return {
+        name: {mean: gain(own, mean) for mean in ("micro", "macro")}
+        for name, own in figures.items()
+        if isinstance(own, dict)
+    }
+
+
+def _other_pictures_found(
+    catalogue: Pictures, held: np.ndarray, views: list[View], k: int
+) -> dict[str, dict]:
+    """Recall of a picture, or of a copy of it, from another picture of it: by degree and view."""
+    table = {degree: {} for degree in DIVISORS}
+    steps = [(degree, view) for degree in DIVISORS for view in views]
+    with click.progressbar(steps, label="finding other pictures") as bar:
+        for degree, view in bar:
+            distances = view.between(view.rows[degree], view.rows[catalogue.name])
+            groups = catalogue.groups
+            at_1, at_k = found(distances, groups[held], groups, (1, k))
+            table[degree][view.name] = {
+                "queries": len(held),
+                "gallery": len(groups),
+                "recall_at_1": at_1,
+                "recall_at_k": at_k,
+            }
+    return table
+
+
+def _histograms(todo: list[Task], encoded: dict[str, Encoded]) -> dict[str, dict]:
+    """Distances of pairs by the first label of every task that does not ask for itself."""
+    histograms = {}
+    for task in todo:
+        if (names := _answerable(task)[:1]) and not task.copies:
+            queries = pack(encoded[task.queries].outputs[task.query_rows])
+            gallery = pack(encoded[task.gallery].outputs[task.gallery_rows])
+            distances = by_hamming(queries, gallery)
+            histograms[names[0]] = distance_histogram(distances, *task.labels[names[0]])
+    return histograms
+
+
+def _code_figures(source: Pictures, encoded: Encoded) -> dict:
+    codes, values = pack(encoded.outputs), next(iter(source.labels.values()))
+    names = np.unique(values[values != ""])
+    return {
+        **bucket_measures(codes),
+        "bits": bit_measures(codes),
+        "by_class": {str(name): bucket_measures(codes[values == name]) for name in names},
+    }

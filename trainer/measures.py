@@ -1,8 +1,7 @@
-"""Measures of rankings and of codes: pure functions of arrays.
+"""Measures of rankings: pure functions of arrays.
 
-A ranking is ordered as the service orders it: by (distance, row).  Formulas are those of Manning,
-Raghavan and Schütze, "Introduction to Information Retrieval" (2008), chapter 8, unless another
-source is named.
+Rankings are ordered by (distance, row).  Formulas are those of Manning, Raghavan and Schütze,
+"Introduction to Information Retrieval" (2008), chapter 8, unless another source is named.
 """
 
 import dataclasses
@@ -11,24 +10,24 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from hashing.codes import CODE_BITS, unpack
 from hashing.settings import available_cores
+from trainer.distances import Distances
 
-MEASURES = ("precision_at_k", "recall_at_k", "map_at_k", "map")
+AT_K = ("precision_at_k", "recall_at_k", "map_at_k")
+MEASURES = (*AT_K, "map")
 RECALL_LEVELS = np.linspace(0, 1, 101)
 BATCH = 32
-
-Distances = Callable[[slice], np.ndarray]
-"""Distances of a slice of the queries to every row of the gallery: any number type [b, n]."""
+DIGITS = 6
 
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """Retrieval measures of one kind of query against one gallery, each a dict by MEASURES.
+    """Retrieval measures of one kind of query against one gallery, each a dict by name.
 
     micro: mean over queries.  macro: mean over the labels' own means.  per_class: by label, its
     means, its number of `queries` and of `relevant` gallery rows.  precision_at_recall: the
-    precision-recall curve at RECALL_LEVELS, mean over queries.
+    precision-recall curve at RECALL_LEVELS, mean over queries; empty where only the first results
+    are known.
     """
 
     queries: int
@@ -36,71 +35,110 @@ class Figures:
     micro: dict[str, float]
     macro: dict[str, float]
     per_class: dict[str, dict[str, float]]
-    precision_at_recall: list[float]
+    precision_at_recall: list[float] = dataclasses.field(default_factory=list)
 
 
 def retrieval(
-    distances: Distances, queries: np.ndarray, gallery: np.ndarray, k: int = 10
-) -> Figures:
-    """Measure a ranking of the whole gallery by labels; a result is relevant that has the query's.
+    distances: Distances,
+    labels: dict[str, tuple[np.ndarray, np.ndarray]],
+    k: int = 10,
+    copies: tuple[np.ndarray, np.ndarray] | None = None,
+) -> dict[str, Figures]:
+    """Measure one ranking of the whole gallery by each of several labels; a result is relevant that
+    has the query's value.
 
-    queries, gallery: labels, str [q] and [n].  Queries with label "" are left out; one whose label
-    no row of the gallery has counts with 0 in every measure.  Raises ValueError when no query is
-    left.
+    labels: name -> values of the queries, str [q], and of the gallery, str [n].  Queries with value
+    "" are left out, and a name for which no query is left has no figures; a query whose value no
+    row of the gallery has counts with 0 in every measure.  copies: groups of the queries and of the
+    gallery; rows of the query's own group are passed over.
     """
-    known = queries != ""
-    if not known.any():
-        raise ValueError("no query has a label")
-    names, numbers = np.unique(np.concatenate([queries, gallery]), return_inverse=True)
-    wanted, there = numbers[: len(queries)], numbers[len(queries) :]
+    numbered = {name: _numbered(*values) for name, values in labels.items()}
 
-    def measure(rows: slice) -> list[tuple[np.ndarray, np.ndarray]]:
+    def measure(rows: slice) -> dict[str, list[np.ndarray]]:
         order = np.argsort(distances(rows), axis=1, kind="stable")
-        relevant = there[order] == wanted[rows, None]
-        return [(measures_of(row, k), precision_at_recall(row)) for row in relevant]
+        counted = copies[1][order] != copies[0][rows, None] if copies else None
+        measured = {}
+        for name, (wanted, there, _) in numbered.items():
+            relevant = there[order] == wanted[rows, None]
+            rankings = relevant if counted is None else map(np.extract, counted, relevant)
+            measured[name] = [
+                np.concatenate([measures_of(row, k), precision_at_recall(row)]) for row in rankings
+            ]
+        return measured
 
-    measured = [pair for batch in _in_batches(measure, len(queries)) for pair in batch]
-    values = np.array([value for value, _ in measured])[known]
-    curve = np.mean([curve for _, curve in measured], axis=0, where=known[:, None])
-    labels, rows = wanted[known], np.bincount(there, minlength=len(names))
+    batches = in_batches(measure, max(len(queries) for queries, _ in labels.values()))
+    figures = {}
+    for name, (_, there, names) in numbered.items():
+        queries = labels[name][0]
+        known = queries != ""
+        if known.any():
+            rows = np.array([row for batch in batches for row in batch[name]])[known]
+            values, curves = rows[:, : len(MEASURES)], rows[:, len(MEASURES) :]
+            relevant = dict(zip(names, np.bincount(there, minlength=len(names)), strict=True))
+            curve = curves.mean(axis=0).round(DIGITS).tolist()
+            figures[name] = summary(MEASURES, values, queries[known], relevant, len(there), curve)
+    return figures
+
+
+def summary(
+    measures: tuple[str, ...],
+    values: np.ndarray,
+    labels: np.ndarray,
+    relevant: dict[str, int],
+    gallery: int,
+    curve: list[float] | tuple = (),
+) -> Figures:
+    """Figures of single queries put together.  values: float [q, measures], labels: str [q],
+    relevant: how many gallery rows a label has."""
+
+    def named(row: np.ndarray) -> dict[str, float]:
+        return {name: round(float(x), DIGITS) for name, x in zip(measures, row, strict=True)}
+
     by_class = {label: values[labels == label] for label in np.unique(labels)}
     means = {label: own.mean(axis=0) for label, own in by_class.items()}
     return Figures(
         queries=len(values),
-        gallery=len(gallery),
-        micro=_named(values.mean(axis=0)),
-        macro=_named(np.mean(list(means.values()), axis=0)),
+        gallery=gallery,
+        micro=named(values.mean(axis=0)),
+        macro=named(np.mean(list(means.values()), axis=0)),
         per_class={
-            str(names[label]): {
+            str(label): {
                 "queries": len(own),
-                "relevant": int(rows[label]),
-                **_named(means[label]),
+                "relevant": int(relevant[label]),
+                **named(means[label]),
             }
             for label, own in by_class.items()
         },
-        precision_at_recall=[round(float(value), 6) for value in curve],
+        precision_at_recall=list(curve),
     )
 
 
 def measures_of(relevant: np.ndarray, k: int) -> np.ndarray:
     """MEASURES of one ranking.  relevant: bool [n], best first.  Returns float64 [4].
 
-    With R relevant rows in all and P(i) the share of relevant ones among the first i:
-    precision@k = P(k); recall@k = relevant among the first k / R; average precision = mean of P(i)
-    over the ranks i of the relevant rows; at k: sum of P(i) over those ranks up to k / min(k, R).
+    `measures_at_k`, and average precision: the mean of P(i) over the ranks i of the relevant rows.
     """
     ranks = np.flatnonzero(relevant) + 1
     if not len(ranks):
         return np.zeros(len(MEASURES))
     precisions = np.arange(1, len(ranks) + 1) / ranks
-    found = int(np.searchsorted(ranks, k, side="right"))
+    return np.append(measures_at_k(relevant[:k], k, len(ranks), len(relevant)), precisions.mean())
+
+
+def measures_at_k(relevant: np.ndarray, k: int, total: int, rows: int) -> np.ndarray:
+    """AT_K of one ranking of which the first k are known.  relevant: bool [at most k], best first;
+    total: relevant rows in the whole gallery, of `rows` rows.  Returns float64 [3].
+
+    With P(i) the share of relevant ones among the first i: precision@k = P(k); recall@k = relevant
+    among the first k / total; average precision at k: sum of P(i) over the ranks i of the relevant
+    rows up to k / min(k, total).
+    """
+    ranks = np.flatnonzero(relevant) + 1
+    if not total:
+        return np.zeros(len(AT_K))
+    precisions = np.arange(1, len(ranks) + 1) / ranks
     return np.array(
-        [
-            found / min(k, len(relevant)),
-            found / len(ranks),
-            precisions[:found].sum() / min(k, len(ranks)),
-            precisions.mean(),
-        ]
+        [len(ranks) / min(k, rows), len(ranks) / total, precisions.sum() / min(k, total)]
     )
 
 
@@ -133,68 +171,17 @@ def found(
         same = gallery[first] == queries[rows, None]
         return np.stack([same[:, :k].any(axis=1) for k in cuts], axis=1)
 
-    return np.concatenate(_in_batches(hits, len(queries))).mean(axis=0).tolist()
+    return np.concatenate(in_batches(hits, len(queries))).mean(axis=0).round(DIGITS).tolist()
 
 
-def distance_histogram(
-    distances: Distances, queries: np.ndarray, gallery: np.ndarray
-) -> dict[str, list[int]]:
-    """Pairs of a query and a gallery row by Hamming distance, 0 to 64 bits: `matching` those with
-    the same label, `non_matching` the others.  Labels as in `retrieval`."""
-
-    def count(rows: slice) -> np.ndarray:
-        known = queries[rows] != ""
-        same = queries[rows][known, None] == gallery[None, :]
-        bits = distances(rows)[known]
-        return np.array(
-            [np.bincount(bits[pairs], minlength=CODE_BITS + 1) for pairs in (same, ~same)]
-        )
-
-    matching, others = np.sum(_in_batches(count, len(queries)), axis=0).tolist()
-    return {"matching": matching, "non_matching": others}
-
-
-def bit_measures(codes: np.ndarray) -> dict:
-    """How well the bits of codes uint8 [n, 8] are used; n > 1.
-
-    share_of_ones: per bit, 0.5 is balanced.  entropy_bits: per bit, -p log2 p - (1-p) log2 (1-p)
-    (Shannon 1948).  correlation: Pearson's, [64][64]; 0 where one of the two bits is constant.
-    """
-    bits = unpack(codes).astype(np.float64)
-    ones = bits.mean(axis=0)
-    sure = np.clip(ones, 1e-300, 1)
-    unsure = np.clip(1 - ones, 1e-300, 1)
-    entropy = -(ones * np.log2(sure) + (1 - ones) * np.log2(unsure))
-    centred = bits - ones
-    length = np.sqrt((centred**2).sum(axis=0))
-    length[length == 0] = np.inf
-    correlation = (centred / length).T @ (centred / length)
-    between_two = np.abs(correlation[np.triu_indices(CODE_BITS, 1)])
-    return {
-        "share_of_ones": ones.tolist(),
-        "balance_worst_share": float(ones[np.abs(ones - 0.5).argmax()]),
-        "balance_mean_deviation": float(np.abs(ones - 0.5).mean()),
-        "entropy_bits": entropy.tolist(),
-        "entropy_mean": float(entropy.mean()),
-        "entropy_lowest": float(entropy.min()),
-        "correlation": np.round(correlation, 4).tolist(),
-        "correlation_mean": float(between_two.mean()),
-        "correlation_largest": float(between_two.max()),
-    }
-
-
-def bucket_measures(codes: np.ndarray) -> dict[str, int]:
-    """How many codes uint8 [n, 8] are different, and how many rows share the most common one."""
-    _, sizes = np.unique(codes, axis=0, return_counts=True)
-    return {"rows": len(codes), "distinct": len(sizes), "largest_bucket": int(sizes.max())}
-
-
-def _named(values: np.ndarray) -> dict[str, float]:
-    return {name: float(value) for name, value in zip(MEASURES, values, strict=True)}
-
-
-def _in_batches(work: Callable[[slice], object], queries: int) -> list:
+def in_batches(work: Callable[[slice], object], queries: int) -> list:
     """`work` on slices of the queries, on all cores: numpy lets go of the interpreter lock."""
     slices = [slice(i, min(i + BATCH, queries)) for i in range(0, queries, BATCH)]
     with ThreadPoolExecutor(available_cores()) as pool:
         return list(pool.map(work, slices))
+
+
+def _numbered(queries: np.ndarray, gallery: np.ndarray):
+    """Values as numbers: those of the queries, those of the gallery, and the names by number."""
+    names, numbers = np.unique(np.concatenate([queries, gallery]), return_inverse=True)
+    return numbers[: len(queries)], numbers[len(queries) :], names

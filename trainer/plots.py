@@ -1,52 +1,65 @@
-"""The figures of `trainer.evaluate` as plots.  Colours: Okabe and Ito's, told apart by everyone."""
+"""The figures of `trainer.evaluate` and `trainer.live_catalogue` as plots.
 
-from collections.abc import Callable
+Colours: Okabe and Ito's, told apart by everyone.
+"""
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from hashing.codes import CODE_BITS
+from trainer.floors import PCA, RANDOM, RAW_PIXELS
 from trainer.measures import RECALL_LEVELS
+from trainer.views import CODES, EMBEDDING, OUTPUTS
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#777777"
 )  # fmt: skip
-STYLES = [(BLUE, "-"), (SKY, "--"), (GREEN, "-."), (ORANGE, "-"), (PURPLE, "--"), (GREY, ":")]
+STYLES = {
+    CODES: (BLUE, "-"),
+    OUTPUTS: (SKY, "--"),
+    EMBEDDING: (GREEN, "-."),
+    RAW_PIXELS: (ORANGE, "-"),
+    PCA: (PURPLE, "--"),
+    RANDOM: (GREY, ":"),
+}
+"""How the curve of each view is drawn."""
 
 
 def precision_recall(result: dict) -> Figure:
-    """Interpolated precision-recall curves on article type: codes, their ceilings, floors."""
-    rows = {"codes": result["labels"]["article type"], **result["article_type"]}
-    curves = {name: row for name, row in rows.items() if not isinstance(row, str)}
+    """Interpolated precision-recall curves of the first row: codes, their ceilings, floors."""
+    name, views = result["first_row"], result["retrieval"][result["first_row"]]
     figure, axes = _figure(7.5, 5.6)
-    for (name, row), (colour, line) in zip(curves.items(), STYLES, strict=False):
+    for view, (colour, line) in STYLES.items():
+        if not isinstance(row := views[view], dict):
+            continue
         axes.plot(
             RECALL_LEVELS * 100,
             np.array(row["precision_at_recall"]) * 100,
             line,
             color=colour,
-            linewidth=2.4 if name == "codes" else 1.6,
-            label=f"{name} (mAP {row['micro']['map']:.3f})",
+            linewidth=2.4 if view == CODES else 1.6,
+            label=f"{view} (mAP {row['micro']['map']:.3f})",
         )
     axes.set(
         xlim=(0, 100),
         ylim=(0, 100),
-        xlabel="recall: share of the type's pictures found, %",
+        xlabel="recall: share of the right pictures found, %",
         ylabel="precision: share of the found that are right, %",
-        title=_title(result, "precision and recall by article type"),
+        title=_title(result, f"precision and recall, {name}"),
     )
-    sizes = f"{rows['codes']['queries']:,} queries in {rows['codes']['gallery']:,} products"
+    sizes = f"{views[CODES]['queries']:,} queries in {views[CODES]['gallery']:,} pictures"
     figure.legend(title=sizes, frameon=False, fontsize=9, ncols=2, loc="outside lower center")
     return figure
 
 
 def distances(result: dict) -> Figure:
-    """Hamming distances of pairs with the same article type and of the others."""
-    histogram = result["distances"]["article type"]
+    """Hamming distances of pairs with the same first label and of the others."""
+    name = result["first_row"]
+    histogram = result["distances"][name]
     figure, axes = _figure(7.5, 4.2)
     kinds = [
-        ("matching", "same article type", BLUE, "-"),
-        ("non_matching", "different article types", ORANGE, "--"),
+        ("matching", "matching", BLUE, "-"),
+        ("non_matching", "not matching", ORANGE, "--"),
     ]
     for kind, words, colour, line in kinds:
         counts = np.array(histogram[kind])
@@ -61,7 +74,7 @@ def distances(result: dict) -> Figure:
         xticks=range(0, CODE_BITS + 1, 8),
         xlabel=f"Hamming distance of a query's and a gallery picture's code, of {CODE_BITS} bits",
         ylabel="share of the pairs of its kind, %",
-        title=_title(result, "how far codes are apart"),
+        title=_title(result, f"how far codes are apart, {name}"),
     )
     axes.set_ylim(0, axes.get_ylim()[1] * 1.2)  # room for the legend above the curves
     axes.legend(framealpha=1, edgecolor="none", fontsize=9, loc="upper left")
@@ -69,8 +82,9 @@ def distances(result: dict) -> Figure:
 
 
 def bits(result: dict) -> Figure:
-    """Share of ones of every bit, and the correlation of every two."""
-    measures = result["codes"]["bits"]
+    """Share of ones of every bit, and the correlation of every two, in the first source."""
+    source, codes = next(iter(result["codes"].items()))
+    measures = codes["bits"]
     ones = np.array(measures["share_of_ones"]) * 100
     correlation = np.abs(np.array(measures["correlation"]))
     np.fill_diagonal(correlation, np.nan)
@@ -85,7 +99,7 @@ def bits(result: dict) -> Figure:
         ylim=(0, 100),
         xticks=range(0, CODE_BITS, 8),
         xlabel="bit",
-        ylabel="products whose bit is 1, %",
+        ylabel="pictures whose bit is 1, %",
         title=f"balance: worst {measures['balance_worst_share'] * 100:.1f} %, "
         f"entropy {measures['entropy_mean']:.3f} bits on average",
     )
@@ -100,47 +114,54 @@ def bits(result: dict) -> Figure:
         f"largest {measures['correlation_largest']:.2f}",
     )
     figure.colorbar(image, ax=right, label="|Pearson's correlation| of two bits")
-    figure.suptitle(_title(result, f"bits of the codes of {result['codes']['rows']:,} products"))
+    figure.suptitle(_title(result, f"bits of the codes of {codes['rows']:,} {source}"))
     return figure
 
 
 def per_class(result: dict) -> Figure:
-    """Precision@k of every article type, beside that of the floor that sees it best: raw pixels."""
-    k, ours = result["k"], result["labels"]["article type"]
-    floor_name = next(name for name in result["article_type"] if name.startswith("raw pixels"))
-    floor = result["article_type"][floor_name]
-    names = sorted(ours["per_class"], key=lambda name: ours["per_class"][name]["precision_at_k"])
-    codes, pixels = (
-        np.array([row["per_class"][name]["precision_at_k"] for name in names]) * 100
-        for row in (ours, floor)
-    )
-    figure, axes = _figure(8, 1.6 + 0.19 * len(names))
+    """Precision@k of every class, beside that of the floor that sees it best, raw pixels, where it
+    was measured."""
+    k, views = result["k"], result["retrieval"][result["first_row"]]
+    ours = views[CODES]["per_class"]
+    names = sorted(ours, key=lambda name: ours[name]["precision_at_k"])
     places = np.arange(len(names))
-    axes.hlines(places, np.minimum(codes, pixels), np.maximum(codes, pixels), "#bbbbbb", zorder=1)
-    axes.plot(pixels, places, "D", color=ORANGE, markersize=4, label=floor_name)
-    axes.plot(codes, places, "o", color=BLUE, markersize=6, label="codes")
-    axes.set_yticks(
-        places, [f"{name} ({ours['per_class'][name]['queries']})" for name in names], fontsize=8
-    )
+
+    def shares(view: str) -> np.ndarray:
+        return np.array([views[view]["per_class"][n]["precision_at_k"] for n in names]) * 100
+
+    figure, axes = _figure(8, 1.6 + 0.19 * len(names))
+    codes = shares(CODES)
+    if RAW_PIXELS in views:
+        floor = shares(RAW_PIXELS)
+        axes.hlines(places, np.minimum(codes, floor), np.maximum(codes, floor), "#bbbbbb", zorder=1)
+        axes.plot(floor, places, "D", color=ORANGE, markersize=4, label=RAW_PIXELS)
+    axes.plot(codes, places, "o", color=BLUE, markersize=6, label=CODES)
+    axes.set_yticks(places, [f"{name} ({ours[name]['queries']})" for name in names], fontsize=8)
     axes.set(
         xlim=(-2, 102),
         ylim=(-1, len(names)),
-        xlabel=f"precision@{k}: share of the first {k} results of the query's article type, %",
-        ylabel="article type (number of queries)",
-        title=_title(result, f"precision@{k} by article type"),
+        xlabel=f"precision@{k}: share of the first {k} results with the query's value, %",
+        ylabel=f"{result['first_row'].split(': ', 1)[1]} (number of queries)",
+        title=_title(result, f"precision@{k}, {result['first_row']}"),
     )
     axes.grid(axis="y", visible=False)
     axes.legend(frameon=True, fontsize=9, loc="lower right")
     return figure
 
 
-PLOTS: dict[str, Callable[[dict], Figure]] = {
-    "precision_recall.png": precision_recall,
-    "distances.png": distances,
-    "bits.png": bits,
-    "per_class.png": per_class,
-}
-"""File name -> the function that draws it from a result of `trainer.evaluate`."""
+def plots_of(result: dict) -> dict[str, Figure]:
+    """File name -> plot, of all that there is to draw in a result of `trainer.evaluate` or of
+    `trainer.live_catalogue`."""
+    if isinstance(result["retrieval"][result["first_row"]], str):
+        return {}
+    drawn = {"per_class.png": per_class(result)}
+    if "model" in result:
+        drawn |= {
+            "precision_recall.png": precision_recall(result),
+            "distances.png": distances(result),
+            "bits.png": bits(result),
+        }
+    return drawn
 
 
 def _figure(width: float, height: float):
@@ -158,7 +179,8 @@ def _clean(axes) -> None:
 
 
 def _title(result: dict, words: str) -> str:
-    return f"{result['model']['name']}: {words}"
+    name = result["model"]["name"] if "model" in result else result["service"]["url"]
+    return f"{name}: {words}"
 
 
 def _count(number: int) -> str:

@@ -1,23 +1,60 @@
 """`efiss evaluate`."""
 
+import dataclasses
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from efiss.commands import LABELLED_DATA
+from efiss.commands import LABELLED_DATA, RECIPE
+from hashing.settings import SettingError, port
 from indexer.options import DEVICE, MODEL_PATH
+
+HERE = "the service of this machine"
+"""What --index without a value stands for."""
 
 
 @click.command()
 @LABELLED_DATA
+@RECIPE
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="NAME",
+    help="Measure by this label only; may be given repeatedly. By default by all of them.",
+)
+@click.option(
+    "--unseen",
+    multiple=True,
+    metavar="VALUE",
+    help="A value of the first label that the model was not trained on, beside those that the "
+    "recipe leaves out: measured by itself; may be given repeatedly.",
+)
 @MODEL_PATH
 @DEVICE
 @click.option(
+    "--index",
+    "url",
+    is_flag=False,
+    flag_value=HERE,
+    metavar="[URL]",
+    help="Measure the catalogue that a running service searches in, through the service; without "
+    "a URL the service of this machine, at EFISS_PORT.",
+)
+@click.option(
+    "--queries",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="With --index: how many pictures are asked for at most.",
+)
+@click.option(
     "--k",
-    type=click.IntRange(1, 1000),
+    type=click.IntRange(1, 500),
     default=10,
     show_default=True,
     help="How many results are looked at by the measures at k.",
@@ -27,51 +64,132 @@ from indexer.options import DEVICE, MODEL_PATH
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder to also write the figures (figures.json) and plots (PNG) to.",
 )
-def evaluate(data: Path, model_path: Path, device: str, k: int, out: Path | None) -> None:
-    """Measure how well a model retrieves, next to what needs no training.
+@click.pass_context
+def evaluate(
+    context: click.Context,
+    data: Path,
+    recipe: str | None,
+    labels: tuple[str, ...],
+    unseen: tuple[str, ...],
+    model_path: Path,
+    device: str,
+    url: str | None,
+    queries: int,
+    k: int,
+    out: Path | None,
+) -> None:
+    """Measure how well a model retrieves, or how well a live catalogue does.
 
-    Queries are the pictures that training never saw: those whose group of copies falls into the
-    first 5 % by sha256. The gallery is all the others.
+    A model is measured on the pictures that training never saw (the first 5 % by sha256 of their
+    group of copies) as queries and all others as the gallery, next to what needs no training and
+    to what its bits were made from. Data without a recipe is a folder of class folders, a CSV file
+    (column `path`, all others labels) or a parquet file.
 
     \b
-    Example:
+    Examples:
       efiss evaluate --data path/to/data --out figures
-    """
-    from hashing.model import Model
-    from trainer.another_picture import read_other_pictures
-    from trainer.data import read_photos, read_products
-    from trainer.evaluate import evaluate as measure
-    from trainer.report import report
-    from trainer.views import float_embedding
+      efiss evaluate --data my_pictures --model_path runs/mine/mine.pt
+      efiss evaluate --data products.csv --label article_type --unseen Skirts
 
+    With --index every picture of --data is a query to the running service, which answers from its
+    live catalogue; the picture itself and its copies (the same value in a column `group`) are
+    passed over. --data is a CSV file or a folder of class folders, its paths spelled as in the
+    catalogue, or below its own folder.
+
+    \b
+    Examples:
+      efiss evaluate --index --data demo/datalake/labels.csv --label article_type --label colour
+      efiss evaluate --index http://10.0.0.7:5000 --data labels.csv --queries 200 --out figures
+    """
+    from searcher.client import ServiceError
+    from trainer.report import report
+
+    _refuse_what_does_not_go_together(context, url)
     try:
-        plots = _plots(out)
-        model = Model.load(model_path, device)
-        embed = float_embedding(model_path, model.sidecar, device)
-        size, resampling = model.sidecar.input_size, model.sidecar.resampling
-        products = read_products(data, size, resampling)
-        photos = read_photos(data, size, resampling)
-        others = read_other_pictures(data, size, resampling)
-        result = measure(model, products, photos, others, embed=embed, k=k)
+        plots_of = _plots(out)
+        if url:
+            result = _of_service(url, data, labels, k, queries)
+        else:
+            result = _of_model(data, recipe, labels, unseen, model_path, device, k)
     except ImportError as error:
         raise click.ClickException(f"{error}; run: pip install 'efiss-ai[train]'") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ServiceError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(report(result))
+    # Names from the catalogue may hold what no terminal can show.
+    click.echo(report(result).encode("utf-8", "replace").decode("utf-8"))
     if out:
-        _write(out, result, plots)
+        _write(out, result, plots_of(result))
 
 
-def _plots(out: Path | None) -> dict:
-    """The plots by file name, none where nothing is to be written.  What would keep them from being
+def _refuse_what_does_not_go_together(context: click.Context, url: str | None) -> None:
+    only_for = ("queries",) if url is None else ("recipe", "unseen", "model_path", "device")
+    default = click.core.ParameterSource.DEFAULT
+    for name in only_for:
+        if context.get_parameter_source(name) != default:
+            raise click.UsageError(f"--{name} goes {'only' if url is None else 'not'} with --index")
+
+
+def _of_model(data, recipe, labels, unseen, model_path, device, k) -> dict:
+    from hashing.model import Model
+    from trainer.data import read
+    from trainer.encode import encoder
+    from trainer.evaluate import evaluate as measure
+    from trainer.recipe import recipe_for
+
+    made = recipe_for(data, recipe)
+    model = Model.load(model_path, device)
+    sources = [read(data, source) for source in made.data]
+    leave_out = {label: list(values) for label, values in made.leave_out.items()}
+    if unseen and sources[0].labels:
+        leave_out.setdefault(next(iter(sources[0].labels)), []).extend(unseen)
+    sources = _with_labels(sources, labels, leave_out)
+    return measure(model, encoder(model_path, model), sources, leave_out, k)
+
+
+def _of_service(url: str, data: Path, labels: tuple[str, ...], k: int, queries: int) -> dict:
+    from trainer.data import source_of
+    from trainer.live_catalogue import measure_service, read_catalogue
+
+    try:
+        url = f"http://127.0.0.1:{port()}" if url == HERE else url
+    except SettingError as error:
+        raise click.ClickException(str(error)) from error
+    (catalogue,) = _with_labels([read_catalogue(data, source_of(data))], labels)
+    return measure_service(url, catalogue, k, queries)
+
+
+def _with_labels(sources: list, labels: tuple[str, ...], needed: Iterable[str] = ()) -> list:
+    """The sources with the labels that are named, and those needed besides; as they are where none
+    is named.  Raises DataError for a label that none has."""
+    from trainer.data import DataError
+
+    if not labels:
+        return sources
+    there = dict.fromkeys(label for source in sources for label in source.labels)
+    if missing := [label for label in labels if label not in there]:
+        raise DataError(f"the data has no label {missing[0]}; it has {', '.join(there)}")
+    kept = dict.fromkeys([*labels, *needed])
+    chosen = [
+        {label: source.labels[label] for label in kept if label in source.labels}
+        for source in sources
+    ]
+    return [
+        dataclasses.replace(source, labels=own)
+        for source, own in zip(sources, chosen, strict=True)
+        if own
+    ]
+
+
+def _plots(out: Path | None):
+    """What draws the plots; None where nothing is to be written.  What would keep them from being
     written in the end is found out here, before minutes of work."""
     if out is None:
-        return {}
+        return None
     out.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=out).close()
-    from trainer.plots import PLOTS
+    from trainer.plots import plots_of
 
-    return PLOTS
+    return plots_of
 
 
 def _write(out: Path, result: dict, plots: dict) -> None:
@@ -79,8 +197,8 @@ def _write(out: Path, result: dict, plots: dict) -> None:
         staged = Path(folder)
         text = json.dumps(result, indent=2) + "\n"
         (staged / "figures.json").write_text(text, encoding="utf-8")
-        for name, plot in plots.items():
-            plot(result).savefig(staged / name)
+        for name, figure in plots.items():
+            figure.savefig(staged / name)
         for file in sorted(staged.iterdir()):
             os.replace(file, out / file.name)
             click.echo(f"wrote {out / file.name}")

@@ -6,12 +6,12 @@ from PIL import Image
 
 from hashing.picture import decode
 from tests.pictures import encoded
-from trainer.another_picture import COLOUR_CAST, another_picture, read_other_pictures
-from trainer.data import DataError
+from trainer.another_picture import COLOUR_CAST, DIVISORS, another_picture, other_pictures
+from trainer.data import Pictures
 
 
-def transformed(pixels: np.ndarray) -> np.ndarray:
-    other = another_picture(encoded(Image.fromarray(pixels), "PNG"))
+def transformed(pixels: np.ndarray, divisor: int = 2) -> np.ndarray:
+    other = another_picture(encoded(Image.fromarray(pixels), "PNG"), divisor)
     return np.asarray(decode(other, 2048)).astype(int)
 
 
@@ -30,20 +30,36 @@ def test_what_lies_at_the_border_is_cut_off():
     assert green.shape == (68, 68) and green.min() > 110
 
 
-def test_details_below_a_quarter_of_the_resolution_are_gone():
-    stripes = np.zeros((80, 80, 3), np.uint8)
-    stripes[:, ::2] = 200
-    green = transformed(stripes)[..., 1]
-    assert green.mean() == pytest.approx(100, abs=2) and green.std() < 3
+@pytest.mark.parametrize("divisor", DIVISORS.values())
+def test_details_finer_than_the_divisor_are_gone_and_coarser_ones_stay(divisor):
+    def contrast(width: int) -> float:
+        stripes = np.zeros((96, 96, 3), np.uint8)
+        stripes[:, np.arange(96) // width % 2 == 0] = 200
+        green = transformed(stripes, divisor)[..., 1]
+        assert green.mean() == pytest.approx(100, abs=12)
+        return green.std()
+
+    assert contrast(divisor // 2) < 5
+    assert contrast(divisor * 4) > 60
+
+
+def test_the_standard_degree_leaves_a_quarter_of_the_pixels():
+    assert DIVISORS == {"a quarter of the pixels": 2, "a quarter of each side": 4}
 
 
 def test_it_is_the_same_every_time_and_a_jpeg():
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     data = encoded(Image.fromarray(noise), "PNG")
-    assert another_picture(data) == another_picture(data)
-    assert another_picture(data).startswith(b"\xff\xd8")
+    assert another_picture(data, 2) == another_picture(data, 2) != another_picture(data, 4)
+    assert another_picture(data, 2).startswith(b"\xff\xd8")
 
 
-def test_missing_products_are_named(tmp_path):
-    with pytest.raises(DataError, match="holds no fashion_products"):
-        read_other_pictures(tmp_path, 32, "bilinear")
+def test_other_pictures_are_of_the_rows_asked_for():
+    files = [encoded(Image.new("RGB", (16, 16), (value,) * 3), "PNG") for value in (50, 100, 150)]
+    labels = {"kind": np.array(["a", "b", "c"])}
+    pictures = Pictures("products", labels, np.array(["x", "y", "z"]), files.__getitem__)
+    others = other_pictures(pictures, np.array([2, 0]), 2)
+    assert len(others) == 2
+    assert others.labels["kind"].tolist() == ["c", "a"] and others.groups.tolist() == ["z", "x"]
+    assert others.encoded(0) == another_picture(files[2], 2)
+    assert others.encoded(1) == another_picture(files[0], 2)

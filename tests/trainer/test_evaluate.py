@@ -1,255 +1,192 @@
 """The evaluation as a whole, on drawn data where the right figures are known."""
 
-import hashlib
-import json
-
 import numpy as np
 import pytest
-import torch
-from click.testing import CliRunner
 from PIL import Image
 
-from efiss.cli import main
-from hashing.codes import pack
-from hashing.model import Model
 from tests.pictures import encoded
-from trainer.another_picture import OtherPictures
-from trainer.backbone import ResidualNetwork
-from trainer.data import DataError, Labelled, is_held_out, read_products
-from trainer.evaluate import NOT_AVAILABLE, evaluate
-from trainer.export import export
-from trainer.floors import _principal_axes, thumbnails
-from trainer.recipe import Recipe
-from trainer.views import float_embedding
+from trainer.another_picture import DIVISORS
+from trainer.data import DataError, Pictures, is_held_out
+from trainer.evaluate import NO_QUERY, NOT_AVAILABLE, evaluate
+from trainer.floors import RANDOM, RAW_PIXELS
+from trainer.report import report
+from trainer.views import BY_ROW, CODES, EMBEDDING, OUTPUTS
 
-SIZE = 32
+KINDS = np.array(["Tshirts", "Shirts", "Dresses", "Shorts"])
 
 
-def test_the_split_is_decided_by_the_groups_name_alone():
-    def share(name: str) -> float:
-        return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32
-
-    names = [f"group {i}" for i in range(2000)]
-    assert [is_held_out(name) for name in names] == [share(name) < 0.05 for name in names]
-    assert 60 < sum(is_held_out(name) for name in names) < 140
-
-
-def test_missing_data_names_what_is_missing(tmp_path):
-    with pytest.raises(DataError, match=r"fashion_products-\*\.parquet"):
-        read_products(tmp_path, 32, "bilinear")
-
-
-class Perfect:
-    """A model whose bits say the kind of a picture, which stands in its brightness."""
+class Drawn:
+    """What `evaluate` needs of a model."""
 
     class sidecar:
-        name, sha256 = "perfect", "0" * 64
+        name, sha256, input_size, resampling = "drawn", "0" * 64, 8, "bilinear"
 
-    def outputs(self, batch):
-        kind = batch[:, 0, 0, 0] // 80
-        return np.where(kind[:, None] >> np.arange(64) % 2 & 1, 1.0, -1.0)
 
-    def codes(self, batch):
-        return pack(self.outputs(batch))
+def kind_of(batch: np.ndarray) -> np.ndarray:
+    """The kind of a picture, which stands in its brightness."""
+    return np.minimum(batch[:, 4, 4, 1].astype(int) // 64, 3)
+
+
+def perfect(batch: np.ndarray):
+    """Bits that say the kind and nothing else, and an embedding that does too."""
+    kind = kind_of(batch)[:, None]
+    outputs = np.where(kind >> np.arange(64) % 2 & 1, 1.0, -1.0)
+    return outputs.astype(np.float32), np.eye(4, dtype=np.float32)[kind[:, 0]]
+
+
+def drawn(name: str, count: int, kinds: np.ndarray, **labels: np.ndarray) -> Pictures:
+    files = [encoded(Image.new("RGB", (24, 24), (32 + 64 * int(k),) * 3), "PNG") for k in kinds]
+    values = {"article_type": KINDS[kinds], **labels}
+    groups = np.array([f"{name} {row}" for row in range(count)])
+    return Pictures(name, values, groups, files.__getitem__)
+
+
+def some_kinds(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 4, count)
 
 
 @pytest.fixture(scope="module")
-def perfect() -> tuple[dict, np.ndarray]:
-    """The figures of the perfect model on four kinds of 400 pictures, and the kinds."""
-    random = np.random.default_rng(0)
-    kinds = random.integers(0, 4, 400)
-    pixels = np.repeat(kinds[:, None].astype(np.uint8) * 80, 16 * 16 * 3, axis=1)
-    pixels = pixels.reshape(-1, 16, 16, 3)
-    types = np.array(["Tshirts", "Shirts", "Dresses", "Shorts"])[kinds]
-    held_out = random.random(400) < 0.2
-    rows = Labelled(pixels, types, np.full(400, "Red"), np.full(400, "Men"), held_out)
-    groups = kinds.astype(str)
-    others = OtherPictures(pixels[held_out], groups[held_out], groups)
-    return evaluate(Perfect(), rows, rows, others, k=5), kinds
+def sources():
+    kinds = some_kinds(400, 0)
+    colours = np.where(np.arange(400) % 5, "Red", "")
+    photo_kinds = some_kinds(200, 1)
+    photos = drawn("photos", 200, photo_kinds)
+    photos.labels["article_type"][photo_kinds == 3] = "Blazer"  # no product is one
+    return [drawn("products", 400, kinds, colour=colours), photos]
 
 
-def test_a_perfect_model_scores_1_and_random_codes_score_chance(perfect):
-    result, kinds = perfect
-    assert result["k"] == 5
-    for name, figures in result["labels"].items():
-        assert figures["micro"]["precision_at_k"] == figures["macro"]["precision_at_k"] == 1, name
-        assert figures["micro"]["map"] == pytest.approx(1), name
-        assert min(figures["precision_at_recall"]) == 1, name
-    floors = result["article_type"]
-    assert floors["raw pixels, 12x16"]["micro"]["map"] == 1  # the brightness is the kind here
-    assert 0.15 < floors["random codes"]["micro"]["precision_at_k"] < 0.35
-    assert floors["float embedding, cosine"] == NOT_AVAILABLE
-    assert result["another_picture"]["codes"]["recall_at_1"] == 1
-    assert result["another_picture"]["random codes"]["recall_at_1"] < 0.5
+@pytest.fixture(scope="module")
+def result(sources):
+    return evaluate(Drawn(), perfect, sources, k=3)
 
 
-def test_pairs_and_buckets_of_a_perfect_model(perfect):
-    result, kinds = perfect
-    distances = result["distances"]["article type"]
+def test_rows_have_the_queries_and_galleries_that_the_data_allow(sources, result):
+    products, photos = sources
+    rows = result["retrieval"]
+    assert list(rows) == [
+        "products: article_type",
+        "products: colour",
+        "products: article_type and colour",
+        "photos: article_type",
+        "photos to products: article_type",
+    ]
+    held, shown = products.held_out.sum(), photos.held_out.sum()
+    assert result["data"]["products"] == {"pictures": 400, "held_out": held}
+    types = rows["products: article_type"][CODES]
+    assert (types["queries"], types["gallery"]) == (held, 400 - held)
+    coloured = (products.labels["colour"][products.held_out] != "").sum()
+    assert rows["products: colour"][CODES]["queries"] == coloured < held
+    blazers = (photos.labels["article_type"][photos.held_out] == "Blazer").sum()
+    assert blazers > 0
+    assert rows["photos to products: article_type"][CODES]["queries"] == shown - blazers
+
+
+def test_a_perfect_model_scores_1_and_random_codes_score_chance(result):
+    for name in ("products: article_type", "photos: article_type",
+                 "photos to products: article_type"):  # fmt: skip
+        for view in (CODES, BY_ROW, OUTPUTS, EMBEDDING):
+            figures = result["retrieval"][name][view]
+            assert figures["micro"]["precision_at_k"] == figures["macro"]["map"] == 1, (name, view)
+            assert min(figures["precision_at_recall"]) == 1
+    views = result["retrieval"]["products: article_type"]
+    assert views[RAW_PIXELS]["micro"]["map"] == 1  # the brightness is the kind here
+    assert views[RANDOM]["micro"]["precision_at_k"] < 0.6
+    assert views[RANDOM]["micro"]["map"] < 0.5
+
+
+def test_pairs_and_buckets_of_a_perfect_model(sources, result):
+    distances = result["distances"]["products: article_type"]
     assert sum(distances["matching"]) == distances["matching"][0]
     assert distances["non_matching"][0] == 0
-    assert sum(map(sum, distances.values())) == (
-        result["labels"]["article type"]["queries"] * result["labels"]["article type"]["gallery"]
+    figures = result["retrieval"]["products: article_type"][CODES]
+    assert sum(map(sum, distances.values())) == figures["queries"] * figures["gallery"]
+    codes, shirts = (
+        result["codes"]["products"],
+        (sources[0].labels["article_type"] == "Shirts").sum(),
     )
-    codes = result["codes"]
-    assert (codes["rows"], codes["distinct"]) == (400, 4)
-    assert codes["largest_bucket"] == np.bincount(kinds).max()
-    assert codes["by_article_type"]["Tshirts"] == {
-        "rows": (kinds == 0).sum(), "distinct": 1, "largest_bucket": (kinds == 0).sum()
+    assert (codes["rows"], codes["distinct"], codes["distinct_share"]) == (400, 4, 0.01)
+    assert codes["by_class"]["Shirts"] == {
+        "rows": shirts, "distinct": 1, "distinct_share": round(1 / shirts, 6),
+        "largest_bucket": shirts,
     }  # fmt: skip
+    assert len(codes["bits"]["share_of_ones"]) == 64
 
 
-def test_thumbnails_average_areas_whatever_the_size():
-    pixels = np.zeros((2, 96, 96, 3), np.uint8)
-    pixels[1, :6, :8] = 255  # the first of 16x12 areas
-    pixels[1, 6:9, 8:16] = 102  # the upper half of the one at row 1, column 1
-    small = thumbnails(pixels).reshape(2, 16, 12, 3)
-    assert small[0].max() == 0 and (small[1, 0, 0] == 1).all()
-    assert small[1, 1, 1] == pytest.approx(0.2)
-    assert small[1].sum() == pytest.approx(3 * 1.2)
+def own_code(batch: np.ndarray):
+    """A code of its own for every brightness."""
+    bits = np.unpackbits(batch[:, 4, 4, 1].astype(np.uint8)[:, None], axis=1)
+    return np.tile(bits, 8).astype(np.float32) * 2 - 1, None
 
 
-def test_the_axes_are_those_of_the_covariance():
-    random = np.random.default_rng(0)
-    rows = random.normal(size=(3000, 80)).astype(np.float32) * np.linspace(0.1, 2, 80)
-    mean, axes = _principal_axes(rows.astype(np.float32))
-    assert mean == pytest.approx(rows.mean(axis=0), abs=1e-5)
-    covariance = np.cov(rows.T)
-    kept = axes.T @ covariance @ axes  # diagonal: the 64 largest of its eigenvalues
-    assert kept == pytest.approx(np.diag(np.linalg.eigvalsh(covariance)[-64:]), abs=1e-4)
+def test_another_picture_is_searched_among_all_products_by_group():
+    files = [encoded(Image.new("RGB", (24, 24), (40, row, 90)), "PNG") for row in range(200)]
+    groups = np.array([f"g {row // 2}" for row in range(200)])  # two copies of each
+    kinds = KINDS[np.arange(200) % 4]
+    pictures = Pictures("products", {"kind": kinds}, groups, files.__getitem__)
+    table = evaluate(Drawn(), own_code, [pictures], k=3)["another_picture"]
+    assert list(table) == list(DIVISORS)
+    for views in table.values():
+        assert views[CODES]["queries"] == pictures.held_out.sum()
+        assert views[CODES]["gallery"] == 200
+        # The cast leaves green as it was, but for what JPEG rounds.
+        assert views[CODES]["recall_at_k"] > 0.5 > views[RANDOM]["recall_at_k"]
+        assert views[EMBEDDING] == NOT_AVAILABLE
 
 
-@pytest.fixture(scope="module")
-def network():
-    torch.manual_seed(0)
-    return ResidualNetwork(widths=(8, 16, 16, 32)).eval()
+def test_the_order_in_ties_gains_what_the_two_rows_differ_by():
+    def tied(batch):
+        """Codes that differ in one bit of 64 each: pictures of kind 0 in one of the first half,
+        which their outputs are unsure of, those of kind 1 in one of the second."""
+        kind, number = batch[:, 4, 4, 1].astype(int) // 128, batch[:, 4, 4, 0].astype(int)
+        unsure = np.arange(64)[None] // 32 == kind[:, None]
+        outputs = np.where(unsure, 0.1, 1.0)
+        outputs[np.arange(len(batch)), 32 * kind + number % 32] *= -1
+        return outputs.astype(np.float32), None
+
+    files = [encoded(Image.new("RGB", (24, 24), (row, row % 2 * 200, 0)), "PNG")
+             for row in range(200)]  # fmt: skip
+    groups = np.array([f"g {row}" for row in range(200)])
+    pictures = Pictures("products", {"kind": KINDS[np.arange(200) % 2]}, groups, files.__getitem__)
+    result = evaluate(Drawn(), tied, [pictures], k=20)
+    views = result["retrieval"]["products: kind"]
+    assert views[CODES]["micro"]["map"] == 1
+    assert views[BY_ROW]["micro"]["map"] < 0.9
+    gain = result["gain_of_order_in_ties"]["products: kind"]
+    for mean in ("micro", "macro"):
+        for measure, value in gain[mean].items():
+            difference = views[CODES][mean][measure] - views[BY_ROW][mean][measure]
+            assert value == pytest.approx(difference, abs=1e-6)
 
 
-@pytest.fixture(scope="module")
-def model_file(network, tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "small.pt"
-    export(network, path, Recipe(input_size=SIZE), "nothing")
-    return path
+def test_values_never_trained_on_have_a_row_of_their_own(sources):
+    result = evaluate(Drawn(), perfect, sources, {"article_type": ["Shorts"]}, k=3)
+    products = sources[0]
+    shorts = products.labels["article_type"] == "Shorts"
+    row = result["retrieval"]["products: article_type never trained on"][CODES]
+    assert row["queries"] == shorts.sum()
+    assert row["gallery"] == (shorts | products.held_out).sum()
+    assert row["micro"]["precision_at_k"] == 1
+    ordinary = result["retrieval"]["products: article_type"][CODES]
+    assert "Shorts" not in ordinary["per_class"]
+    assert ordinary["gallery"] == (~shorts & ~products.held_out).sum()
+    assert "products: article_type never trained on" in report(result)
+    assert "products: article_type never trained on" not in result["distances"]
 
 
-def test_the_float_embedding_is_what_the_hash_layer_sees(network, model_file):
-    pictures = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3), np.uint8)
-    model = Model.load(model_file)
-    features = float_embedding(model_file, model.sidecar)(pictures)
-    assert features.shape == (5, 32)
-    with torch.inference_mode():
-        outputs = network.hash(torch.from_numpy(features)).numpy()
-    assert outputs == pytest.approx(model.outputs(pictures), abs=1e-4)
+def test_a_row_without_a_query_says_so(sources):
+    products, photos = sources
+    (alone,) = [name for name in map(str, range(1000)) if not is_held_out(name)][:1]
+    none_held = Pictures("photos", {"article_type": KINDS[:2]}, np.array([alone, alone]),
+                         photos.encoded)  # fmt: skip
+    result = evaluate(Drawn(), perfect, [products, none_held], k=3)
+    assert result["retrieval"]["photos: article_type"] == NO_QUERY
+    assert NO_QUERY in report(result)
 
 
-class Flat(torch.nn.Module):
-    """The first 64 pixels, by a module without parts."""
-
-    def forward(self, x):
-        return x.flatten(1)[:, :64]
-
-
-class SameNames(Flat):
-    """Parts with the right names that are not applied one after the other."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem, self.stages, self.hash = (torch.nn.Conv2d(3, 3, 1) for _ in range(3))
-
-    def forward(self, x):
-        return super().forward(self.stem(x) + self.stages(x) + self.hash(x))
-
-
-@pytest.mark.parametrize("build", [Flat, SameNames])
-def test_a_model_built_otherwise_has_no_float_embedding(build, tmp_path, model_file):
-    sample = torch.zeros(1, 3, SIZE, SIZE)
-    torch.jit.save(torch.jit.trace(build(), sample), tmp_path / "other.pt")
-    sidecar = Model.load(model_file).sidecar
-    assert float_embedding(tmp_path / "other.pt", sidecar) is None
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A folder of drawn data: 60 products and 60 phone photos, some of both held out."""
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    folder = tmp_path_factory.mktemp("data")
-    random = np.random.default_rng(0)
-    noise = random.integers(0, 256, (60, 40, 30, 3), np.uint8)
-    pictures = [encoded(Image.fromarray(pixels)) for pixels in noise]
-    held, shown = _names(held_out=True, count=20), _names(held_out=False, count=40)
-    products = {
-        "jpeg": pictures,
-        "article_type": ["Tshirts", "Shirts", "Dresses"] * 20,
-        "base_colour": ["Red", "Blue", None, "Red"] * 15,
-        "gender": ["Men", "Women"] * 30,
-        "dup_group": held + shown,
-    }
-    photos = {"id": held + shown, "jpeg": pictures, "label": ["T-Shirt", "Shirt", "Blazer"] * 20}
-    pq.write_table(pa.table(products), folder / "fashion_products-0.parquet")
-    pq.write_table(pa.table(photos), folder / "clothing_photos.parquet")
-    return folder
-
-
-def _names(held_out: bool, count: int) -> list[str]:
-    names = (f"group {i}" for i in range(10_000))
-    return [name for name in names if is_held_out(name) == held_out][:count]
-
-
-def run(*arguments) -> tuple[int, str]:
-    result = CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result.exit_code, result.output
-
-
-def test_the_command_prints_a_table_and_writes_figures_and_plots(data, model_file, tmp_path):
-    pytest.importorskip("matplotlib")
-    out = tmp_path / "figures"
-    code, text = run("--data", data, "--model_path", model_file, "--k", 3, "--out", out)
-    assert code == 0, text
-    for words in (
-        "P@3",
-        "mAP@all",
-        "phone photo to products",
-        "float embedding",
-        "random codes",
-        "another picture of a product",
-        "Dresses",
-        "largest bucket",
-        "entropy",
-    ):
-        assert words in text
-    plots = {"precision_recall.png", "distances.png", "bits.png", "per_class.png"}
-    assert {file.name for file in out.iterdir()} == plots | {"figures.json"}
-    assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in plots)
-    figures = json.loads((out / "figures.json").read_text())
-    assert figures["labels"]["article type"]["queries"] == 20
-    assert figures["labels"]["colour"]["queries"] == 15  # five of the twenty have none
-    # Of the twenty photos those of a Blazer have no counterpart among the products.
-    assert figures["labels"]["phone photo to products"]["queries"] == 14
-    assert figures["another_picture"]["codes"]["gallery"] == 60
-
-
-def test_without_out_only_the_table_is_printed(data, model_file, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    code, text = run("--data", data, "--model_path", model_file)
-    assert code == 0 and "P@10" in text and "wrote" not in text
-    assert not list(tmp_path.iterdir())
-
-
-def test_what_is_missing_is_said_in_one_sentence(data, model_file, tmp_path):
-    code, text = run("--data", tmp_path, "--model_path", model_file)
-    assert code == 1 and "holds no fashion_products" in text
-    code, text = run("--data", data, "--model_path", tmp_path / "none.pt")
-    assert code == 1 and text.startswith("Error: ") and text.count("\n") == 1
-
-
-def test_data_without_anything_held_out_is_said_to_be_too_small(model_file, tmp_path):
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    (name,), picture = _names(held_out=False, count=1), encoded(Image.new("RGB", (20, 20)))
-    product = {"article_type": ["Shirts"], "base_colour": ["Red"], "gender": ["Men"]}
-    product |= {"jpeg": [picture], "dup_group": [name]}
-    photo = {"id": [name], "jpeg": [picture], "label": ["Shirt"]}
-    pq.write_table(pa.table(product), tmp_path / "fashion_products-0.parquet")
-    pq.write_table(pa.table(photo), tmp_path / "clothing_photos.parquet")
-    code, text = run("--data", tmp_path, "--model_path", model_file)
-    assert code == 1 and "too small to evaluate" in text
+def test_data_without_anything_held_out_is_said_to_be_too_small():
+    few = drawn("few", 4, np.arange(4))
+    few.groups[:] = next(name for name in map(str, range(100)) if not is_held_out(name))
+    with pytest.raises(DataError, match="too small to evaluate"):
+        evaluate(Drawn(), perfect, [few])
+    with pytest.raises(DataError, match="no labelled pictures"):
+        evaluate(Drawn(), perfect, [Pictures("few", {}, few.groups, few.encoded)])

@@ -1,0 +1,228 @@
+"""How well a live catalogue retrieves, measured through the service that searches in it.
+
+Queries are labelled pictures of the catalogue itself; what an answer has of the query's own picture
+and of its copies is passed over, and so are pictures without labels: the figures are those of a
+catalogue of the labelled pictures.
+"""
+
+import collections
+import dataclasses
+import hashlib
+import posixpath
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import click
+import numpy as np
+
+from searcher.client import ServiceError, search
+from trainer.data import DataError, Source, read
+from trainer.measures import AT_K, Figures, measures_at_k, summary
+from trainer.tasks import with_first_two_together
+from trainer.views import CODES
+
+AT_A_TIME = 4
+MOST_TOP_K = 1000
+NO_QUERY = "no two labelled pictures share a value"
+
+
+@dataclasses.dataclass(frozen=True)
+class Catalogue:
+    """Labelled pictures of a live catalogue.
+
+    paths: as the data spells them.  labels: label -> str [n], "" where not known.  groups: str [n],
+    shared by copies.  folder: of the data; a file is looked for there, then in the current folder.
+    """
+
+    name: str
+    paths: list[str]
+    labels: dict[str, np.ndarray]
+    groups: np.ndarray
+    folder: Path
+
+    def encoded(self, row: int) -> bytes:
+        """The picture's bytes.  Raises OSError."""
+        there = self.folder / self.paths[row]
+        return (there if there.exists() else Path(self.paths[row])).read_bytes()
+
+    def rows(self) -> dict[str, int]:
+        """The row of every path an answer may have: as the data spells it, or below the data's
+        folder, as that is spelled or from the root."""
+        rows = {}
+        for folder in (Path(), self.folder, self.folder.absolute()):
+            for row, path in enumerate(self.paths):
+                rows.setdefault(posixpath.normpath(folder / path), row)
+        return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What the service said to one query: paths, best first, and their distances in bits.
+    seconds: what the first request took."""
+
+    row: int
+    version: str
+    paths: list[str]
+    distances: list[int]
+    seconds: float = 0.0
+
+
+def read_catalogue(data: Path, source: Source) -> Catalogue:
+    """The labelled pictures of a CSV file or a folder of class folders.  Raises DataError."""
+    if data.suffix == ".parquet":
+        raise DataError(
+            f"{data}: a catalogue is compared by paths, which parquet files do not hold; give a "
+            "CSV file with a column path, or a folder of class folders"
+        )
+    pictures = read(data, source)
+    # The column that pictures are read by, as the one that groups them: their paths.
+    paths = read(data, dataclasses.replace(source, group=source.picture)).groups.tolist()
+    folder = data if data.is_dir() else data.parent
+    return Catalogue(source.name, paths, pictures.labels, pictures.groups, folder)
+
+
+def measure_service(url: str, catalogue: Catalogue, k: int = 10, queries: int = 1000) -> dict:
+    """Figures of the catalogue behind the service at `url`, as a JSON-ready dict like that of
+    `trainer.evaluate`; docs/training.md says what stands in it.
+
+    queries: how many pictures are asked for at most; always the same of the same data.
+    Raises DataError, ServiceError.
+    """
+    row_of = catalogue.rows()
+    _, group_of = np.unique(catalogue.groups, return_inverse=True)
+    copies = np.bincount(group_of)
+    sample = _sample(catalogue.paths, queries)
+    answers, reasons = _asked(url, catalogue, sample, k, row_of, group_of, copies)
+    if not answers:
+        raise DataError(f"none of {len(sample)} queries was answered; the first: {reasons[0]}")
+    usable = [_usable(answer, row_of, group_of) for answer in answers]
+    labelled = sum(path in row_of for answer in answers for path in answer.paths)
+    if not labelled:
+        raise DataError(
+            f"no path of an answer is one of {catalogue.name}: the catalogue has "
+            f"{answers[0].paths[0]!r}, the data {catalogue.paths[0]!r}; spell them alike"
+        )
+    figures = {
+        f"{catalogue.name}: {label}": _figures(values, answers, usable, group_of, k)
+        for label, values in with_first_two_together(catalogue.labels).items()
+    }
+    measured = [name for name, own in figures.items() if own]
+    if not measured:
+        raise DataError(f"{catalogue.name}: {NO_QUERY}; there is nothing to measure by")
+    return {
+        "service": {
+            "url": url,
+            "index_versions": dict(collections.Counter(answer.version for answer in answers)),
+            **_told_apart(catalogue, answers, row_of),
+            "short_of_k": sum(len(rows) < min(k, len(catalogue.paths) - 1) for rows in usable),
+            "not_answered": {"queries": len(reasons), "first_reason": (reasons or [""])[0]},
+            **_latency([answer.seconds for answer in answers]),
+        },
+        "k": k,
+        "data": {catalogue.name: {"pictures": len(catalogue.paths), "asked": len(sample)}},
+        "first_row": measured[0],
+        "retrieval": {
+            name: {CODES: dataclasses.asdict(own)} if own else NO_QUERY
+            for name, own in figures.items()
+        },
+    }
+
+
+def _sample(paths: list[str], queries: int) -> list[int]:
+    """Rows to ask for: those whose paths have the smallest sha256."""
+
+    def digest(row: int) -> bytes:
+        return hashlib.sha256(paths[row].encode("utf-8", "surrogateescape")).digest()
+
+    return sorted(range(len(paths)), key=digest)[:queries]
+
+
+def _asked(url, catalogue, sample, k, row_of, group_of, copies) -> tuple[list[Answer], list[str]]:
+    """Answers to the queries of the sample, and the reasons why others have none."""
+
+    def ask(row: int) -> Answer | str:
+        top_k = min(k + int(copies[group_of[row]]), MOST_TOP_K)
+        try:
+            image = catalogue.encoded(row)
+            start = time.perf_counter()
+            answer = _answer(row, search(url, image, top_k))
+            seconds = time.perf_counter() - start
+            # Where pictures without a label took the places, all that can be had.
+            if len(_usable(answer, row_of, group_of)) < k and len(answer.paths) == top_k:
+                answer = _answer(row, search(url, image, MOST_TOP_K))
+            return dataclasses.replace(answer, seconds=seconds)
+        except ServiceError as error:
+            if error.status is None:  # it is not there: the others would wait for it in vain
+                raise
+            return f"{catalogue.paths[row]}: {error}"
+        except OSError as error:
+            return f"{catalogue.paths[row]}: cannot be read: {error.strerror or error}"
+        except (KeyError, TypeError) as error:
+            raise ServiceError(f"{url} answers, but not as the image retrieval does") from error
+
+    with (
+        ThreadPoolExecutor(AT_A_TIME) as pool,
+        click.progressbar(pool.map(ask, sample), length=len(sample), label="asking") as bar,
+    ):
+        said = list(bar)
+    answers = [one for one in said if isinstance(one, Answer)]
+    return answers, [one for one in said if isinstance(one, str)]
+
+
+def _answer(row: int, body: dict) -> Answer:
+    paths = [posixpath.normpath(path) for path in body["relevant"]]
+    return Answer(row, body["index_database_version"], paths, body["distances"])
+
+
+def _usable(answer: Answer, row_of: dict[str, int], group_of: np.ndarray) -> list[int]:
+    """Labelled rows of an answer that are not the query's picture or a copy of it, best first."""
+    rows = dict.fromkeys(row_of[path] for path in answer.paths if path in row_of)
+    return [row for row in rows if group_of[row] != group_of[answer.row]]
+
+
+def _figures(values, answers, usable, group_of, k: int) -> Figures | None:
+    """Figures by one label, of the queries whose value another picture has as well; None where
+    there is none."""
+    names, counts = np.unique(values, return_counts=True)
+    there = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    measured, labels = [], []
+    for answer, rows in zip(answers, usable, strict=True):
+        own = group_of == group_of[answer.row]
+        value = str(values[answer.row])
+        total = there[value] - int((values[own] == value).sum())
+        if value and total:
+            relevant = values[rows[:k]] == value
+            measured.append(measures_at_k(relevant, k, total, len(values) - int(own.sum())))
+            labels.append(value)
+    if not measured:
+        return None
+    return summary(AT_K, np.array(measured), np.array(labels), there, len(values))
+
+
+def _told_apart(catalogue: Catalogue, answers: list[Answer], row_of: dict[str, int]) -> dict:
+    """How answers and labelled pictures meet: own picture found, results without labels."""
+    found_itself = sum(
+        any(
+            row_of.get(path) == answer.row and distance == 0
+            for path, distance in zip(answer.paths, answer.distances, strict=True)
+        )
+        for answer in answers
+    )
+    unknown = [path for answer in answers for path in answer.paths if path not in row_of]
+    return {
+        "answered": len(answers),
+        "own_picture_at_distance_0": round(found_itself / len(answers), 6),
+        "results": sum(len(answer.paths) for answer in answers),
+        "results_without_label": len(unknown),
+        "pictures_without_label": len(set(unknown)),
+        "first_without_label": unknown[0] if unknown else "",
+    }
+
+
+def _latency(seconds: list[float]) -> dict:
+    median, p95 = np.percentile(np.array(seconds) * 1000, (50, 95))
+    return {
+        "latency_ms": {"median": round(float(median), 2), "p95": round(float(p95), 2)},
+        "at_a_time": AT_A_TIME,
+    }
