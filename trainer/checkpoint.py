@@ -1,15 +1,15 @@
-"""Checkpoints of a training run: written after every epoch, continued from, exported."""
+"""Checkpoints of a training run: written as it goes, continued from, exported."""
 
 import dataclasses
 import os
-import pickle
 from pathlib import Path
 
 import click
 import torch
 
-from trainer.backbone import ResidualNetwork
-from trainer.recipe import Recipe
+from trainer.backbone import BackboneError
+from trainer.network import HashNetwork, make_network
+from trainer.recipe import Recipe, RecipeError, recipe_from
 
 
 class CheckpointError(ValueError):
@@ -18,65 +18,102 @@ class CheckpointError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """network: in evaluation mode.  epochs_done: of recipe.epochs."""
+    """network: the averaged one where the recipe averages, in evaluation mode.  steps_done: of
+    `steps`."""
 
-    network: ResidualNetwork
+    network: HashNetwork
     recipe: Recipe
-    epochs_done: int
+    steps_done: int
+    steps: int
 
 
-def save(path: Path, recipe: Recipe, epochs_done: int, parts: dict) -> None:
-    """Write a checkpoint in one step.  parts: name -> network, optimizer and the like, of which one
-    is named `network`."""
+def save(
+    path: Path, recipe: Recipe, examples: str, steps_done: int, steps: int, parts: dict
+) -> None:
+    """Write a checkpoint in one step.  examples: digest of what is trained on.  parts: name ->
+    network, optimizer and the like, of which one is named `network` (what is exported)."""
     state = {name: part.state_dict() for name, part in parts.items()}
-    state |= {"recipe": dataclasses.asdict(recipe), "epochs_done": epochs_done}
+    state |= {"recipe": dataclasses.asdict(recipe), "examples": examples}
+    state |= {"steps_done": steps_done, "steps": steps}
     temporary = path.with_name(path.name + ".tmp")
-    torch.save(state, temporary)
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, path)
 
 
-def resume(path: Path, recipe: Recipe, parts: dict) -> int:
-    """Load the checkpoint into the parts, if there is one; the number of finished epochs.
-    Raises CheckpointError, also when it was made by another recipe."""
+def resume(path: Path, recipe: Recipe, examples: str, steps: int, parts: dict) -> int:
+    """Load the checkpoint into the parts, if there is one; the number of finished steps.
+    Raises CheckpointError, also when it was made by another recipe or on other data."""
     if not path.exists():
         return 0
     state = _read_state(path)
-    if state["recipe"] != dataclasses.asdict(recipe):
+    if (made_by := _recipe(state, path)) != recipe:
+        differs = [
+            f"{field.name} {getattr(made_by, field.name)!r}"
+            for field in dataclasses.fields(Recipe)
+            if getattr(made_by, field.name) != getattr(recipe, field.name)
+        ]
         raise CheckpointError(
-            f"{path} was made by another recipe ({state['recipe']}); give the same options, "
+            f"{path} was made by another recipe ({', '.join(differs)}); give the same recipe, "
             "or another --run folder"
         )
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    click.echo(f"{path}: continuing after epoch {state['epochs_done']}")
-    return state["epochs_done"]
+    if state.get("examples") != examples:
+        raise CheckpointError(
+            f"{path} is of a run on other data; give the same data, or another --run folder"
+        )
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise _damaged(path) from error
+    click.echo(f"{path}: continuing after step {state['steps_done']} of {steps}")
+    return state["steps_done"]
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint, also of a run that is not finished.  Raises CheckpointError."""
     if not path.exists():
         raise CheckpointError(
-            f"{path} is missing; `efiss train` writes one after every epoch, into its --run folder"
+            f"{path} is missing; `efiss train` writes one every few minutes, into its --run folder"
         )
     state = _read_state(path)
+    recipe = _recipe(state, path)
     try:
-        recipe = Recipe(**state["recipe"])
-        network = ResidualNetwork(recipe.bits)
+        network = make_network(recipe, with_weights=False)
+    except BackboneError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    try:
         network.load_state_dict(state["network"])
-        return Checkpoint(network.eval(), recipe, int(state["epochs_done"]))
+        return Checkpoint(network.eval(), recipe, int(state["steps_done"]), int(state["steps"]))
     except (RuntimeError, ValueError, TypeError) as error:
         raise _damaged(path) from error
+
+
+def _recipe(state: dict, path: Path) -> Recipe:
+    try:
+        return recipe_from(state["recipe"])
+    except (RecipeError, AttributeError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} is of another version of this program ({error}); train again, or give "
+            "another --run folder"
+        ) from error
 
 
 def _read_state(path: Path) -> dict:
     """What `save` wrote; nothing but numbers is unpickled."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        file = path.open("rb")
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.PickleError) as error:
-        raise _damaged(path) from error
-    if not isinstance(state, dict) or not {"network", "recipe", "epochs_done"} <= state.keys():
+    with file:
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises nearly anything on damaged bytes
+            raise _damaged(path) from error
+    needed = {"network", "recipe", "steps_done", "steps"}
+    if not isinstance(state, dict) or not needed <= set(state):
         raise _damaged(path)
     return state
 

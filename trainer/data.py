@@ -1,12 +1,17 @@
-"""Labelled pictures for training and evaluation, seen through the one path of `hashing.picture`.
+"""Labelled pictures for training and evaluation: where they come from and which are held out.
 
-The parquet files hold encoded pictures in a column `jpeg`.  `fashion_products-*.parquet` has the
-label columns article_type, base_colour and gender and the column dup_group (photos that are copies
-of each other share it); `clothing_photos.parquet` has one column `label`.
+A `Source` says what is in the data and where; the recipes name theirs, and `source_of` finds one for
+three plain layouts: a folder with a folder of pictures for every class, a CSV file with a column
+`path` and columns of labels, and a parquet file with a column of encoded pictures and columns of
+labels.  CIFAR-10's own files are read by `trainer.cifar`.  Pictures become model input through the
+one path of `hashing.picture`.
 """
 
+import csv
 import dataclasses
+import functools
 import hashlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,25 +21,10 @@ import numpy as np
 from hashing import picture
 
 HELD_OUT_SHARE = 0.05
-
-ARTICLE_TYPE_OF_PHOTO_LABEL = {
-    "T-Shirt": "Tshirts",
-    "Polo": "Tshirts",
-    "Shirt": "Shirts",
-    "Dress": "Dresses",
-    "Shorts": "Shorts",
-    "Skirt": "Skirts",
-    "Hoodie": "Sweatshirts",
-    "Top": "Tops",
-    "Blouse": "Tops",
-    "Pants": "Trousers",
-    "Outwear": "Jackets",
-    "Undershirt": "Innerwear Vests",
-    "Hat": "Caps",
-    "Shoes": "Casual Shoes",
-}
-"""Phone photos' labels that have a counterpart among the products' article types; the others
-(Blazer, Longsleeve, Body) stand for themselves."""
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+PICTURE_COLUMNS = ("jpeg", "image", "picture", "bytes")
+GROUP_COLUMNS = ("group", "dup_group")
+"""Columns that `source_of` takes for the pictures and for the groups of copies, first found."""
 
 
 class DataError(ValueError):
@@ -42,21 +32,57 @@ class DataError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Labelled:
-    """Pictures and their labels, row by row.
+class Source:
+    """One kind of labelled pictures.
 
-    pixels: uint8 [n, size, size, 3].  article_type, colour, gender: str arrays [n], "" where not
-    known.  held_out: bool [n], rows that training never sees.
+    files: glob below the data folder that names parquet files, or CSV files, or ends in "/" and
+    names folders of class folders, or CIFAR-10's .bin files.  picture: column with the encoded
+    picture (parquet) or with its path from the CSV file.  group: column whose value copies of a
+    picture share ("": every picture by itself).  labels: label -> column.  rename: label -> {value
+    in the data: value to use}; values not named stay.
+
+    queries_per_class: pictures of every class of the first label that are held out, their copies
+    with them; 0: those that `is_held_out` says.  training_per_class: pictures of every class that
+    are trained on, their copies with them; 0: all that are not held out.  weight: how much more
+    often than those of a source of weight 1 its pictures are drawn in training.
     """
 
-    pixels: np.ndarray
-    article_type: np.ndarray
-    colour: np.ndarray
-    gender: np.ndarray
-    held_out: np.ndarray
+    name: str
+    files: str
+    picture: str = "path"
+    group: str = ""
+    labels: dict[str, str] = dataclasses.field(default_factory=dict)
+    rename: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+    queries_per_class: int = 0
+    training_per_class: int = 0
+    weight: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """Labelled pictures, still encoded, row by row.
+
+    labels: label -> str array [n], "" where not known.  groups: str [n].  encoded: row -> the
+    picture's bytes.  queries: str, groups that are held out; None: those that `is_held_out` says.
+    training: str, groups to train on; None: all that are not held out.
+    """
+
+    name: str
+    labels: dict[str, np.ndarray]
+    groups: np.ndarray
+    encoded: Callable[[int], bytes]
+    queries: np.ndarray | None = None
+    training: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.groups)
+
+    @functools.cached_property
+    def held_out(self) -> np.ndarray:
+        """bool [n]: rows that training never sees."""
+        if self.queries is not None:
+            return np.isin(self.groups, self.queries)
+        return np.array([is_held_out(group) for group in self.groups], bool)
 
 
 def is_held_out(group: str) -> bool:
@@ -65,79 +91,225 @@ def is_held_out(group: str) -> bool:
     return int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) / 2**32 < HELD_OUT_SHARE
 
 
-def read_products(folder: Path, size: int, resampling: str) -> Labelled:
-    """The product photos of `folder` at training size.  Raises DataError."""
-    table = _read_table(folder, "fashion_products-*.parquet")
-    return Labelled(
-        pixels=_pixels(table, size, resampling, "product photos"),
-        article_type=_column(table, "article_type"),
-        colour=_column(table, "base_colour"),
-        gender=_column(table, "gender"),
-        held_out=np.array([is_held_out(group) for group in _column(table, "dup_group")]),
+def source_of(path: Path) -> Source:
+    """The source that a plain layout is: a folder of class folders (label `class`), a CSV or a
+    parquet file (a label for every column that is not the picture, its group or `id`).
+    Raises DataError."""
+    if path.is_dir():
+        return Source(path.name or "pictures", "./", labels={"class": "class"})
+    if path.suffix not in (".csv", ".parquet"):
+        raise DataError(
+            f"{path} is neither a folder of class folders nor a .csv or .parquet file; "
+            "give one of these by --data"
+        )
+    columns = _columns_of(path)
+    pictures = ("path",) if path.suffix == ".csv" else PICTURE_COLUMNS
+    found = [name for name in pictures if name in columns]
+    if not found:
+        raise DataError(
+            f"{path} has no column {' or '.join(pictures)}; it has {', '.join(columns)}"
+        )
+    group = next((name for name in GROUP_COLUMNS if name in columns), "")
+    labels = {name: name for name in columns if name not in (found[0], group, "id")}
+    if not labels:
+        raise DataError(f"{path} has no column of labels beside {found[0]}")
+    return Source(path.stem, path.name, found[0], group, labels)
+
+
+def read(data: Path, source: Source) -> Pictures:
+    """The pictures of a source; `data` is the folder that its `files` are found in, or a file in
+    that folder.  Raises DataError."""
+    return _split_by_class(_read(data, source), source)
+
+
+def _read(data: Path, source: Source) -> Pictures:
+    folder = data if data.is_dir() else data.parent
+    if source.files.endswith("/"):
+        return _read_folders(folder / source.files, source)
+    files = sorted(folder.glob(source.files))
+    if not files:
+        raise DataError(
+            f"{folder} holds no {source.files}; give the folder of the training data by --data"
+        )
+    if files[0].suffix == ".bin":
+        from trainer.cifar import read_cifar
+
+        return read_cifar(files, source)
+    return (_read_csv if files[0].suffix == ".csv" else _read_parquet)(files, source)
+
+
+def _split_by_class(pictures: Pictures, source: Source) -> Pictures:
+    """The pictures with as many queries and training pictures of every class as the source says."""
+    if count := source.queries_per_class:
+        among = np.ones(len(pictures), bool)
+        queries = _of_every_class(pictures, count, among, "queries_per_class")
+        pictures = dataclasses.replace(pictures, queries=queries)
+    if count := source.training_per_class:
+        training = _of_every_class(pictures, count, ~pictures.held_out, "training_per_class")
+        pictures = dataclasses.replace(pictures, training=training)
+    return pictures
+
+
+def _of_every_class(pictures: Pictures, count: int, among: np.ndarray, key: str) -> np.ndarray:
+    """Groups of `count` pictures of every class of the first label, a str array.  They are the
+    first in the order of the sha256 of their names, so that it is the same split everywhere.
+    Raises DataError."""
+    if not pictures.labels:
+        raise DataError(f"{pictures.name} has no labels; {key} needs one")
+    label, values = next(iter(pictures.labels.items()))
+    order = np.argsort(
+        [hashlib.sha256(group.encode()).hexdigest() for group in pictures.groups], kind="stable"
     )
+    order = order[among[order]]
+    chosen = []
+    for value in np.unique(values[values != ""]):
+        rows = order[values[order] == value][:count]
+        if len(rows) < count:
+            raise DataError(
+                f"{pictures.name}: {key} is {count}, but only {len(rows)} picture(s) are left of "
+                f"{label} {value}"
+            )
+        chosen.append(pictures.groups[rows])
+    return np.concatenate(chosen)
 
 
-def read_photos(folder: Path, size: int, resampling: str) -> Labelled:
-    """The phone photos of `folder` at training size, their labels mapped to article types.
-
-    They have no groups of copies: the split goes by each photo's id.  Raises DataError.
-    """
-    table = _read_table(folder, "clothing_photos.parquet")
-    labels = _column(table, "label")
-    unknown = np.full(len(labels), "")
-    return Labelled(
-        pixels=_pixels(table, size, resampling, "phone photos"),
-        article_type=np.array([ARTICLE_TYPE_OF_PHOTO_LABEL.get(name, name) for name in labels]),
-        colour=unknown,
-        gender=unknown,
-        held_out=np.array([is_held_out(name) for name in _column(table, "id")]),
-    )
-
-
-def _read_table(folder: Path, pattern: str):
+def pixels_of(pictures: Pictures, row: int, size: int, resampling: str) -> np.ndarray:
+    """Model input of one picture: uint8 [size, size, 3].  Raises DataError."""
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        data = pictures.encoded(row)
+        return picture.pixels(picture.decode(data, size), size, resampling)
+    except picture.PictureError as error:
+        raise DataError(f"{pictures.name}, row {row}: {error}") from error
+    except OSError as error:
+        raise DataError(f"{pictures.name}, row {row}: cannot be read: {error}") from error
+
+
+def pixels(
+    pictures: Pictures,
+    size: int,
+    resampling: str,
+    out: np.ndarray | None = None,
+    rows: np.ndarray | None = None,
+) -> np.ndarray:
+    """Model input of every picture, or of `rows`: uint8 [n, size, size, 3], decoded on all cores.
+
+    out: the array to fill; a new one unless given.  Raises DataError."""
+    chosen = range(len(pictures)) if rows is None else rows.tolist()
+
+    def load(row: int) -> np.ndarray:
+        return pixels_of(pictures, row, size, resampling)
+
+    values = np.empty((len(chosen), size, size, 3), np.uint8) if out is None else out
+    with (
+        ThreadPoolExecutor() as pool,
+        click.progressbar(
+            pool.map(load, chosen),
+            length=len(chosen),
+            label=f"decoding {pictures.name}",
+        ) as decoded,
+    ):
+        for number, value in enumerate(decoded):
+            values[number] = value
+    return values
+
+
+def _read_folders(folder: Path, source: Source) -> Pictures:
+    files = sorted(
+        path for path in folder.glob("*/**/*") if path.suffix.lower() in PICTURE_SUFFIXES
+    )
+    if not files:
+        raise DataError(f"{folder} has no folders of pictures in it, one folder for every class")
+    names = [path.relative_to(folder).as_posix() for path in files]
+    classes = [name.split("/", 1)[0] for name in names]
+    (label,) = source.labels or {"class": ""}
+    labels = {label: _renamed(source, label, classes)}
+    return Pictures(source.name, labels, np.array(names), lambda row: files[row].read_bytes())
+
+
+def _read_csv(files: list[Path], source: Source) -> Pictures:
+    rows = []
+    for file in files:
+        try:
+            with file.open(newline="", encoding="utf-8-sig") as lines:
+                rows += [{**row, None: file.parent} for row in csv.DictReader(lines)]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"{file} cannot be read: {error}") from error
+    if not rows:
+        raise DataError(f"{files[0]} has no rows")
+
+    def column(name: str) -> list[str]:
+        if name not in rows[0]:
+            there = ", ".join(str(key) for key in rows[0] if key)
+            raise DataError(f"{files[0]} has no column {name}; it has {there}")
+        return [row[name] or "" for row in rows]
+
+    paths = [row[None] / path for row, path in zip(rows, column(source.picture), strict=True)]
+    groups = column(source.group) if source.group else column(source.picture)
+    return Pictures(
+        source.name, _labels(source, column), np.array(groups), lambda row: paths[row].read_bytes()
+    )
+
+
+def _read_parquet(files: list[Path], source: Source) -> Pictures:
+    pa, pq = _pyarrow()
+    try:
+        table = pa.concat_tables([pq.read_table(file) for file in files])
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(
+            f"{files[0].name} or another of {source.files} cannot be read: {error}"
+        ) from error
+
+    def values(name: str):
+        if name not in table.column_names:
+            raise DataError(
+                f"{files[0].name} has no column {name}; it has {', '.join(table.column_names)}"
+            )
+        return table.column(name)
+
+    def column(name: str) -> list[str]:
+        return [str(value if value is not None else "") for value in values(name).to_pylist()]
+
+    encoded = values(source.picture).combine_chunks()
+    if not (pa.types.is_binary(encoded.type) or pa.types.is_large_binary(encoded.type)):
+        raise DataError(
+            f"{files[0].name}: the column {source.picture} must hold encoded pictures (binary), "
+            f"not {encoded.type}"
+        )
+    groups = column(source.group) if source.group else [str(row) for row in range(len(table))]
+    return Pictures(
+        source.name,
+        _labels(source, column),
+        np.array(groups),
+        lambda row: encoded[row].as_py() or b"",
+    )
+
+
+def _labels(source: Source, column: Callable[[str], list[str]]) -> dict[str, np.ndarray]:
+    return {label: _renamed(source, label, column(name)) for label, name in source.labels.items()}
+
+
+def _renamed(source: Source, label: str, values: list[str]) -> np.ndarray:
+    names = source.rename.get(label, {})
+    return np.array([names.get(value, value) for value in values], str)
+
+
+def _columns_of(path: Path) -> list[str]:
+    try:
+        if path.suffix == ".csv":
+            with path.open(newline="", encoding="utf-8-sig") as lines:
+                return next(csv.reader(lines), [])
+        pa, pq = _pyarrow()
+        return pq.read_schema(path).names
+    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _pyarrow():
+    try:
+        import pyarrow
+        import pyarrow.parquet
     except ImportError:
         raise DataError(
             "reading parquet needs pyarrow; run pip install 'efiss-ai[train]'"
         ) from None
-
-    files = sorted(folder.glob(pattern))
-    if not files:
-        raise DataError(
-            f"{folder} holds no {pattern}; give the folder of the training data by --data"
-        )
-    try:
-        return pa.concat_tables([pq.read_table(file) for file in files])
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(
-            f"{files[0].name} or another of {pattern} cannot be read: {error}"
-        ) from error
-
-
-def _column(table, name: str) -> np.ndarray:
-    if name not in table.column_names:
-        raise DataError(f"the data has no column {name}; it has {', '.join(table.column_names)}")
-    return np.array([str(value or "") for value in table.column(name).to_pylist()])
-
-
-def _pixels(table, size: int, resampling: str, label: str) -> np.ndarray:
-    jpegs = table.column("jpeg")
-
-    def load(row: int) -> np.ndarray:
-        try:
-            return picture.pixels(picture.decode(jpegs[row].as_py(), size), size, resampling)
-        except picture.PictureError as error:
-            raise DataError(f"{label}, row {row}: {error}") from error
-
-    out = np.empty((table.num_rows, size, size, 3), np.uint8)
-    with (
-        ThreadPoolExecutor() as pool,
-        click.progressbar(
-            pool.map(load, range(len(jpegs))), length=len(out), label=f"decoding {label}"
-        ) as rows,
-    ):
-        for row, values in enumerate(rows):
-            out[row] = values
-    return out
+    return pyarrow, pyarrow.parquet

@@ -1,16 +1,19 @@
-"""RelaHash: one loss on the relative position of a batch's codes.
+"""RelaHash: one loss on the relative position of a batch's codes; and two terms beside it.
 
 Minh et al., "RelaHash: Deep Hashing With Relative Position", IEEE Access 2023,
 doi 10.1109/ACCESS.2023.3259104.  Every class has a fixed binary centroid.  What is compared with
 the centroids is not an output itself but where it lies relative to the rest of its batch, which
 keeps each bit balanced without a loss of its own.
+
+The loss knows only what the labels say.  `instance_term` and `embedding_term` keep what they don't:
+which picture it is, and what the network saw before it became bits.
 """
 
 import torch
 import torch.nn.functional as F
 
-MARGIN = 0.2
-SCALE = 16.0
+TERM_SCALE = 10.0
+"""Inverse temperature of the two terms' softmax over cosines."""
 
 
 def centroids(classes: int, bits: int, seed: int, tries: int = 200) -> torch.Tensor:
@@ -42,13 +45,66 @@ def relative_position(outputs: torch.Tensor) -> torch.Tensor:
     return centred / centred.norm().clamp_min(1e-12) * len(outputs) ** 0.5
 
 
-def loss(outputs: torch.Tensor, targets: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
+def loss(
+    outputs: torch.Tensor,
+    targets: torch.Tensor,
+    centroids: torch.Tensor,
+    margin: float = 0.2,
+    scale: float = 16.0,
+) -> torch.Tensor:
     """The RelaHash loss of a batch, a scalar.
 
     outputs: float [n, bits], targets: float [n, classes], each row a distribution over the classes
     (one-hot for a single label; several labels share the row, each with its weight).
-    centroids: float [classes, bits] of -1 and +1.
+    centroids: float [classes, bits] of -1 and +1.  margin: what a picture's own classes must be
+    nearer by.  scale: inverse temperature.
     """
     logits = relative_position(outputs.float()) @ F.normalize(centroids, dim=1).T
-    logits = SCALE * (logits - MARGIN * (targets > 0))
+    logits = scale * (logits - margin * (targets > 0))
     return -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean()
+
+
+def instance_term(outputs: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+    """How well two views of one picture find each other among all views of the batch, a scalar.
+
+    outputs: float [2 n, bits], row i and row n + i two views of one picture.  groups: int [n];
+    pictures of one group are copies, and no row is told from a copy of itself.
+
+    The contrastive loss of SimCLR (Chen et al., 2020, equation 1) on `code_similarities`.
+    """
+    n = len(groups)
+    similarities = TERM_SCALE * code_similarities(outputs)
+    other_view = torch.arange(2 * n, device=outputs.device).roll(n)
+    both = groups.repeat(2)
+    left_out = both[:, None] == both[None, :]
+    left_out[torch.arange(2 * n), other_view] = False
+    return F.cross_entropy(similarities.masked_fill(left_out, -torch.inf), other_view)
+
+
+def embedding_term(outputs: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+    """How far the similarities of codes are from those of the float embeddings, a scalar.
+
+    outputs: float [n, bits].  embedding: float [n, width] of the same rows; no gradient flows into
+    it.  For every row the cosines to all others (embeddings centred on their mean) become a
+    distribution by softmax; the term is the mean Kullback-Leibler divergence of the codes' from the
+    embeddings' (relational distillation, as in Park et al., 2019, with the softmax of Hinton et
+    al., 2015).
+    """
+    embedding = embedding.detach().float()
+    embedding = F.normalize(embedding - embedding.mean(dim=0), dim=1)
+    self_pairs = torch.eye(len(outputs), dtype=torch.bool, device=outputs.device)
+    wanted, given = (
+        (TERM_SCALE * cosines).masked_fill(self_pairs, -1e4)
+        for cosines in (embedding @ embedding.T, code_similarities(outputs))
+    )
+    return F.kl_div(
+        given.log_softmax(dim=1), wanted.log_softmax(dim=1), reduction="batchmean", log_target=True
+    )
+
+
+def code_similarities(outputs: torch.Tensor) -> torch.Tensor:
+    """Cosines [n, n] of every row's relative position with the signs of every row's: what the
+    service ranks by, with a gradient on one side.  outputs: float [n, bits]."""
+    positions = F.normalize(relative_position(outputs.float()), dim=1)
+    signs = positions.detach().sign() / positions.shape[1] ** 0.5
+    return positions @ signs.T

@@ -1,103 +1,278 @@
-"""Training: labelled pictures -> a checkpoint after every epoch -> TorchScript and its sidecar."""
+"""Training: labelled pictures -> checkpoints as it goes -> a network.
+
+What a step computes depends on the recipe, the data and the step's number alone, so that a stopped
+run ends where an undisturbed one does, and several processes where one does.
+"""
 
 import dataclasses
+import hashlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import click
 import numpy as np
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from trainer import relahash
-from trainer.augment import augment
-from trainer.backbone import ResidualNetwork
+from trainer import augment, data, processes, relahash
 from trainer.checkpoint import resume, save
-from trainer.data import Labelled
+from trainer.data import Pictures
+from trainer.network import HashNetwork, make_network
 from trainer.recipe import Recipe
+from trainer.targets import Targets, joined, targets_of, trained_on
 
-LABEL_WEIGHTS = {"article_type": 2.0, "colour": 1.0, "gender": 0.5}
-MINIMUM_COLOUR_COUNT = 100
+CHECKPOINT_SECONDS = 120
+WARM_UP_SHARE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class Targets:
-    """Training targets: names of the classes (`column=value`), float32 [n, classes] whose rows sum
-    to 1, and the sampling weight float64 [n] of each row."""
+class TrainingSet:
+    """pixels: uint8 [n, s, s, 3].  groups: int64 [n], the same number for copies of a picture."""
 
-    classes: list[str]
-    rows: np.ndarray
-    sampling: np.ndarray
+    pixels: np.ndarray
+    targets: Targets
+    groups: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def digest(self) -> str:
+        """Of classes, targets and groups, row by row: equal for the same data alone."""
+        digest = hashlib.sha256("\n".join(self.targets.classes).encode())
+        for values in (self.targets.rows, self.targets.sampling, self.groups):
+            digest.update(np.ascontiguousarray(values))
+        return digest.hexdigest()
 
 
-def targets_of(data: Labelled) -> Targets:
-    """Soft targets over the classes of all label columns, each column with its weight.
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What is told of a run as it goes: losses by name, running averages over about 100 steps."""
 
-    Rows are sampled by 1/sqrt(size of their article type): a plain draw would see 6,000 T-shirts
-    for 50 of the rarest type, an even one would see the 50 a hundred times an epoch.
+    step: int
+    steps: int
+    losses: dict[str, float]
+    learning_rate: float
+    pictures_per_second: float
+    seconds_left: float
+
+
+def training_set(parts: list[Pictures], recipe: Recipe, cache: Path | None = None) -> TrainingSet:
+    """Everything of `parts` that is to be trained on, decoded.
+
+    cache: file for the pixels, which processes then share; in memory without.  Raises DataError.
     """
-    classes, parts = [], []
-    for column, weight in LABEL_WEIGHTS.items():
-        values = getattr(data, column)
-        names, counts = np.unique(values[values != ""], return_counts=True)
-        if column == "colour":
-            names = names[counts >= MINIMUM_COLOUR_COUNT]
-        classes += [f"{column}={name}" for name in names]
-        parts.append(weight * (values[:, None] == names[None, :]))
-    rows = np.concatenate(parts, axis=1)
-    rows /= rows.sum(axis=1, keepdims=True)
-    _, inverse, counts = np.unique(data.article_type, return_inverse=True, return_counts=True)
-    sampling = 1 / np.sqrt(counts[inverse])
-    return Targets(classes, rows.astype(np.float32), sampling / sampling.sum())
+    known = {label for part in parts for label in part.labels}
+    if missing := recipe.leave_out.keys() - known:
+        raise data.DataError(
+            f"the data has no label {min(missing)}; it has {', '.join(sorted(known))}; "
+            "correct leave_out in the recipe"
+        )
+    kept = [trained_on(part, recipe.leave_out) for part in parts]
+    targets = _weighed(targets_of(joined(parts, kept), recipe), parts, kept, recipe)
+    size = recipe.input_size
+    shape = (sum(int(rows.sum()) for rows in kept), size, size, 3)
+    if processes.rank() == 0:
+        pixels = np.lib.format.open_memmap(cache, "w+", np.uint8, shape) if cache else None
+        pixels = pixels if cache else np.empty(shape, np.uint8)
+        start = 0
+        for part, rows in zip(parts, kept, strict=True):
+            end = start + int(rows.sum())
+            chosen = np.flatnonzero(rows)
+            data.pixels(part, size, recipe.resampling, pixels[start:end], chosen)
+            start = end
+    processes.wait_for_all()
+    if cache:
+        pixels = np.load(cache, mmap_mode="r")
+    names = [
+        f"{number} {group}"
+        for number, (part, rows) in enumerate(zip(parts, kept, strict=True))
+        for group in part.groups[rows]
+    ]
+    return TrainingSet(pixels, targets, np.unique(names, return_inverse=True)[1])
 
 
-def train(data: Labelled, recipe: Recipe, checkpoint: Path) -> ResidualNetwork:
-    """Train on `data` and return the network in evaluation mode.
+def train(
+    examples: TrainingSet,
+    recipe: Recipe,
+    checkpoint: Path,
+    device: torch.device | str = "cpu",
+    precision: torch.dtype = torch.float32,
+    tell: Callable[[Progress], None] | None = None,
+) -> HashNetwork:
+    """Train and return the network (the averaged one where the recipe averages), in evaluation
+    mode.  Under torchrun all processes call this with the same arguments.
 
-    A checkpoint is written after every epoch; a run that finds one continues after it, and ends up
-    where an undisturbed run would.  Raises CheckpointError.
+    A checkpoint is written every CHECKPOINT_SECONDS and at the end; a run that finds one continues
+    there.  tell: called after every step, on the first process.  Raises CheckpointError,
+    BackboneError.
     """
-    torch.manual_seed(recipe.seed)
-    targets = targets_of(data)
-    centroids = relahash.centroids(len(targets.classes), recipe.bits, recipe.seed)
-    network = ResidualNetwork(recipe.bits).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
-    steps = len(data) // recipe.batch_size
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=steps * recipe.epochs
-    )
-    parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
-    first = resume(checkpoint, recipe, parts)
-    for epoch in range(first, recipe.epochs):
-        _train_epoch(data, targets, centroids, recipe, epoch, network, optimizer, schedule)
-        save(checkpoint, recipe, epoch + 1, parts)
-    return network.eval()
+    run = _Run(examples, recipe, torch.device(device), precision)
+    parts = run.parts()
+    digest = examples.digest()
+    first = resume(checkpoint, recipe, digest, run.steps, parts)
+    start = saved = time.monotonic()
+    averages: dict[str, float] = {}
+    for step in range(first, run.steps):
+        for name, value in run.step(step).items():
+            old = averages.get(name, value)
+            averages[name] = old + (value - old) * max(0.01, 1 / (step - first + 1))
+        now = time.monotonic()
+        if processes.rank() == 0:
+            if now - saved > CHECKPOINT_SECONDS or step + 1 == run.steps:
+                save(checkpoint, recipe, digest, step + 1, run.steps, parts)
+                saved = time.monotonic()
+            if tell:
+                done, left = step + 1 - first, run.steps - step - 1
+                rate = done * recipe.batch_size / (now - start)
+                seconds_left = left * (now - start) / done
+                tell(Progress(step + 1, run.steps, averages, run.learning_rate, rate, seconds_left))
+    processes.wait_for_all()
+    return run.result.eval()
 
 
-def _train_epoch(data, targets, centroids, recipe, epoch, network, optimizer, schedule) -> None:
-    draw = np.random.default_rng([recipe.seed, epoch])
-    random = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
-    order = draw.choice(len(data), size=len(data), p=targets.sampling)
-    batches = order[: len(order) // recipe.batch_size * recipe.batch_size]
-    batches = batches.reshape(-1, recipe.batch_size)
-    mean = torch.tensor(recipe.mean).view(1, 3, 1, 1)
-    std = torch.tensor(recipe.std).view(1, 3, 1, 1)
-    network.train()
-    average, start = 0.0, time.monotonic()
-    label = f"epoch {epoch + 1}/{recipe.epochs}"
-    with click.progressbar(batches, label=label, item_show_func=lambda text: text) as bar:
-        for step, rows in enumerate(batches):
-            images = torch.from_numpy(data.pixels[rows]).permute(0, 3, 1, 2).float() / 255
-            images = (augment(images, random) - mean) / std
-            with torch.autocast("cpu", torch.bfloat16):
-                outputs = network(images.contiguous(memory_format=torch.channels_last))
-            value = relahash.loss(outputs, torch.from_numpy(targets.rows[rows]), centroids)
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            schedule.step()
-            average += (value.item() - average) * max(0.01, 1 / (step + 1))
-            rate = (step + 1) * recipe.batch_size / (time.monotonic() - start)
-            bar.update(1, f"loss {average:.3f}, {rate:.0f} pictures/s")
-    click.echo(f"{label}: loss {average:.3f}, {rate:.0f} pictures/s")
+class _Step(nn.Module):
+    """The forward pass of a step: this process's views -> embeddings and outputs of all views."""
+
+    def __init__(self, network: HashNetwork):
+        super().__init__()
+        self.network = network
+
+    def forward(self, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """float [v, n, 3, s, s] -> float [v * n of all processes, width] and [.., bits]."""
+        inputs = views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        embeddings = self.network.backbone(inputs)
+        embeddings = processes.gather(embeddings.unflatten(0, views.shape[:2])).flatten(0, 1)
+        return embeddings, self.network.hash(embeddings)
+
+
+class _Run:
+    """A run's network, optimizer and schedule, and what one step does."""
+
+    def __init__(self, examples, recipe: Recipe, device: torch.device, precision: torch.dtype):
+        torch.manual_seed(recipe.seed)
+        self.examples, self.recipe, self.device = examples, recipe, device
+        self.precision = precision
+        self.steps_an_epoch = max(1, len(examples) // recipe.batch_size)
+        self.steps = self.steps_an_epoch * recipe.epochs
+        self.network = make_network(recipe).to(device).train()
+        for part in list(self.network.backbone.children())[: recipe.frozen]:
+            part.requires_grad_(False)
+        if device.type == "cuda" and processes.count() > 1:
+            self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
+        step = _Step(self.network)
+        self.forward = DistributedDataParallel(step) if processes.count() > 1 else step
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": self.network.backbone.parameters(), "lr": recipe.backbone_learning_rate},
+                {"params": self.network.hash.parameters(), "lr": recipe.learning_rate},
+            ],
+            weight_decay=recipe.weight_decay,
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer,
+            [recipe.backbone_learning_rate, recipe.learning_rate],
+            total_steps=self.steps + 1,
+            pct_start=max(WARM_UP_SHARE, 2 / (self.steps + 1)),  # one step at least
+            cycle_momentum=False,
+        )
+        self.average = None
+        if recipe.averaging:
+            # Over a tenth of the steps at most: a short run would else end near its start.
+            decay = max(0.0, min(recipe.averaging, 1 - 10 / self.steps))
+            self.average = AveragedModel(
+                self.network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
+            )
+        self.centroids = relahash.centroids(
+            len(examples.targets.classes), recipe.bits, recipe.seed
+        ).to(device)
+
+    @property
+    def result(self) -> HashNetwork:
+        """The network to use."""
+        return self.average.module if self.average else self.network
+
+    @property
+    def learning_rate(self) -> float:
+        return self.schedule.get_last_lr()[-1]
+
+    def parts(self) -> dict:
+        """All that a checkpoint must hold."""
+        parts = {"network": self.result, "optimizer": self.optimizer, "schedule": self.schedule}
+        return parts | {"current": self.network, "average": self.average} if self.average else parts
+
+    def step(self, number: int) -> dict[str, float]:
+        """One step; its losses by name."""
+        rows, views = self._batch(number)
+        targets = torch.from_numpy(self.examples.targets.rows[rows]).to(self.device)
+        with torch.autocast(
+            self.device.type, self.precision, enabled=self.precision != torch.float32
+        ):
+            embeddings, outputs = self.forward(views)
+        recipe = self.recipe
+        losses = {
+            "relahash": relahash.loss(
+                outputs, targets.repeat(len(views), 1), self.centroids, recipe.margin, recipe.scale
+            )
+        }
+        if recipe.instance:
+            groups = torch.from_numpy(self.examples.groups[rows]).to(self.device)
+            losses["instance"] = recipe.instance * relahash.instance_term(outputs, groups)
+        if recipe.embedding:
+            losses["embedding"] = recipe.embedding * relahash.embedding_term(outputs, embeddings)
+        self.optimizer.zero_grad()
+        sum(losses.values()).backward()
+        self.optimizer.step()
+        self.schedule.step()
+        if self.average:
+            self.average.update_parameters(self.network)
+        return {name: value.item() for name, value in losses.items()}
+
+    def _batch(self, number: int) -> tuple[np.ndarray, torch.Tensor]:
+        """Rows int64 [batch] of a step's pictures and this process's views of them, float
+        [views, share of the batch, 3, size, size]."""
+        recipe = self.recipe
+        draw = np.random.default_rng([recipe.seed, number])
+        rows = draw.choice(
+            len(self.examples), size=recipe.batch_size, p=self.examples.targets.sampling
+        )
+        random = torch.Generator().manual_seed(int(draw.integers(2**62)))
+        torch.manual_seed(int(draw.integers(2**62)))  # for layers that draw, such as dropout
+        # Two views where they are to get one code: as it is in a catalogue, and as a phone sees it.
+        strengths = [recipe.augmentation]
+        if recipe.instance:
+            strengths.insert(0, "none" if recipe.augmentation == "none" else "mild")
+        drawn = [augment.draw(len(rows), random) for _ in strengths]
+        share = processes.share(len(rows))
+        images = torch.from_numpy(self.examples.pixels[rows[share]]).permute(0, 3, 1, 2).float()
+        images = images / 255
+        size = self._size(number)
+        views = [
+            augment.apply(images, {name: value[share] for name, value in one.items()}, size, how)
+            for one, how in zip(drawn, strengths, strict=True)
+        ]
+        views = torch.stack(views).to(self.device)
+        mean, std = (
+            torch.tensor(values, device=self.device).view(1, 1, 3, 1, 1)
+            for values in (recipe.mean, recipe.std)
+        )
+        return rows, (views - mean) / std
+
+    def _size(self, number: int) -> int:
+        sizes = self.recipe.training_sizes
+        epoch = number // self.steps_an_epoch
+        return sizes[epoch * len(sizes) // self.recipe.epochs]
+
+
+def _weighed(
+    targets: Targets, parts: list[Pictures], kept: list[np.ndarray], recipe: Recipe
+) -> Targets:
+    """The targets, each source's pictures drawn as often as its weight says."""
+    weights = {source.name: source.weight for source in recipe.data}
+    rows = [
+        np.full(own.sum(), weights.get(part.name, 1.0))
+        for part, own in zip(parts, kept, strict=True)
+    ]
+    sampling = targets.sampling * np.concatenate(rows)
+    return dataclasses.replace(targets, sampling=sampling / sampling.sum())

@@ -20,7 +20,14 @@ MODEL_STORE = click.option(
 )
 LABELLED_DATA = click.option(
     "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(exists=True, path_type=Path),
     required=True,
-    help="Folder with fashion_products-*.parquet and clothing_photos.parquet.",
+    help="Labelled pictures: a folder of class folders, a CSV or a parquet file, or the folder that "
+    "a recipe's files lie in.",
+)
+RECIPE = click.option(
+    "--recipe",
+    metavar="NAME|FILE.toml",
+    help="A shipped recipe or a file of your own; by default the shipped one whose files --data "
+    "holds, and else the default values on the plain layout that --data is.",
 )

@@ -28,7 +28,6 @@ def export(run: Path, out: Path) -> None:
     Example:
       efiss export --run runs/relahash-medium-64bits --out model.pt
     """
-    from efiss.commands.train import TRAINING_DATA
     from trainer.checkpoint import CheckpointError, read_checkpoint
     from trainer.export import ParityError
     from trainer.export import export as write_model
@@ -37,13 +36,11 @@ def export(run: Path, out: Path) -> None:
         raise click.ClickException(f"--out {out} must end in .pt; its sidecar ends in .json")
     try:
         checkpoint = read_checkpoint(run / "checkpoint.pt")
-        sidecar = write_model(checkpoint.network, out, checkpoint.recipe, TRAINING_DATA)
+        sidecar = write_model(checkpoint.network, out, checkpoint.recipe)
     except (CheckpointError, ParityError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"cannot write {out}: {error.strerror or error}") from error
-    done, epochs = checkpoint.epochs_done, checkpoint.recipe.epochs
-    click.echo(
-        f"{run}: after {done} of {epochs} epochs" + ("" if done == epochs else ", unfinished")
-    )
+    done, steps = checkpoint.steps_done, checkpoint.steps
+    click.echo(f"{run}: after {done} of {steps} steps" + ("" if done == steps else ", unfinished"))
     click.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB, sha256 {sidecar.sha256[:12]}…)")

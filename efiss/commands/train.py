@@ -1,30 +1,33 @@
 """`efiss train`."""
 
+import contextlib
+import tomllib
 from pathlib import Path
 
 import click
-import numpy as np
 
-from efiss.commands import LABELLED_DATA
-from trainer.checkpoint import CheckpointError
-from trainer.data import DataError, Labelled, read_photos, read_products
-from trainer.export import ParityError, export
-from trainer.recipe import Recipe
+from efiss.commands import LABELLED_DATA, RECIPE
+from hashing.settings import available_cores
 
-TRAINING_DATA = (
-    "Fashion Product Images (Small), product photos of an online shop published for research on "
-    "Kaggle; Clothing dataset by Alexey Grigorev and contributors (CC0), phone photos"
-)
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @click.command()
 @LABELLED_DATA
+@RECIPE
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one value of the recipe, for example --set epochs=16; may be given repeatedly.",
+)
 @click.option(
     "--run",
     type=click.Path(file_okay=False, path_type=Path),
     show_default=True,
     default=Path("runs/relahash-medium-64bits"),
-    help="Folder for the checkpoint; a stopped run continues from it.",
+    help="Folder for checkpoints and logs; a stopped run continues from it.",
 )
 @click.option(
     "--out",
@@ -33,60 +36,153 @@ TRAINING_DATA = (
     "under its name.",
 )
 @click.option(
-    "--epochs",
-    type=click.IntRange(1, 1000),
-    default=Recipe.epochs,
+    "--device",
+    default="cpu",
     show_default=True,
-    help="How often the whole data is gone through.",
+    metavar="cpu|cuda",
+    help="Where to train; with torchrun, every process takes a GPU of its own.",
 )
 @click.option(
-    "--learning_rate",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=Recipe.learning_rate,
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
     show_default=True,
-    help="Highest learning rate of the one-cycle schedule.",
+    help="Number format of the network's inner values. bfloat16 is fast on GPUs and on CPUs with "
+    "AVX512-BF16 or AMX, slow on others; auto is bfloat16 on GPUs and float32 on CPUs.",
 )
 @click.option(
-    "--seed",
-    type=click.IntRange(0, 2**31),
-    default=Recipe.seed,
-    show_default=True,
-    help="Start of all random numbers; the same seed on the same machine trains the same.",
+    "--threads",
+    type=click.IntRange(1, 1024),
+    help="CPU threads of a process; by default its share of the cores.",
+)
+@click.option(
+    "--tensorboard", is_flag=True, help="Write losses for TensorBoard into the --run folder."
 )
 def train(
-    data: Path, run: Path, out: Path | None, epochs: int, learning_rate: float, seed: int
+    data: Path,
+    recipe: str | None,
+    changes: tuple[str, ...],
+    run: Path,
+    out: Path | None,
+    device: str,
+    precision: str,
+    threads: int | None,
+    tensorboard: bool,
 ) -> None:
-    """Train the RelaHash model and export it to TorchScript.
+    """Train a RelaHash model and export it to TorchScript.
 
-    A checkpoint is written after every epoch; the same command continues a run that was stopped.
+    --data is a folder of class folders, a CSV file (column `path`, all others labels), a parquet
+    file, or a folder that a recipe knows its way in. A checkpoint is written every two minutes;
+    the same command continues a run that was stopped.
 
     \b
-    Example:
-      efiss train --data path/to/data
-      efiss evaluate --data path/to/data \\
-          --model_path runs/relahash-medium-64bits/relahash-medium-64bits.pt
+    Examples:
+      efiss train --data my_pictures --run runs/mine
+      efiss train --data products.csv --set epochs=4 --set backbone=residual-small \\
+          --set pretrained=false
+      efiss evaluate --data my_pictures --model_path runs/mine/mine.pt
+      torchrun --nproc-per-node 2 -m -- efiss train --data my_pictures    # two processes
     """
+    import torch
+
+    from trainer import processes
+    from trainer.backbone import BackboneError
+    from trainer.checkpoint import CheckpointError
+    from trainer.data import DataError, read
+    from trainer.export import ParityError, export
+    from trainer.recipe import RecipeError, recipe_for
     from trainer.train import train as train_network
+    from trainer.train import training_set
 
-    recipe = Recipe(epochs=epochs, learning_rate=learning_rate, seed=seed)
-    out = out or run / f"{run.name}.pt"
-    run.mkdir(parents=True, exist_ok=True)
+    out = out or run / f"{run.resolve().name}.pt"
+    if out.suffix != ".pt":
+        raise click.ClickException(f"--out {out} must end in .pt; its sidecar ends in .json")
     try:
-        rows = _training_rows(data, recipe)
-        click.echo(f"{len(rows)} pictures to train on")
-        network = train_network(rows, recipe, run / "checkpoint.pt")
-        sidecar = export(network, out, recipe, TRAINING_DATA)
-    except (DataError, CheckpointError, ParityError) as error:
+        made = recipe_for(data, recipe, _values(changes))
+        where = processes.join(_checked_device(device))
+        if made.batch_size % processes.count():
+            raise RecipeError(
+                f"batch_size {made.batch_size} cannot be shared out evenly among "
+                f"{processes.count()} processes; change it or their number"
+            )
+        processes.keep_freed_memory()
+        torch.set_num_threads(threads or max(1, available_cores() // processes.count_here()))
+        run.mkdir(parents=True, exist_ok=True)
+        _told(f"training on {where} in {processes.count()} process(es)")
+        with _teller(run, tensorboard) as tell:
+            parts = [read(data, source) for source in made.data]
+            examples = training_set(parts, made, run / "pictures.npy")
+            classes = len(examples.targets.classes)
+            _told(f"{len(examples)} pictures to train on, {classes} classes")
+            network = train_network(
+                examples, made, run / "checkpoint.pt", where, _dtype(precision, where), tell
+            )
+        if processes.rank() == 0:
+            sidecar = export(network.cpu(), out, made)
+            size = out.stat().st_size / 1e6
+            _told(f"wrote {out} ({size:.1f} MB, sha256 {sidecar.sha256[:12]}…)")
+    except (BackboneError, CheckpointError, DataError, ParityError, RecipeError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB, sha256 {sidecar.sha256[:12]}…)")
+    except processes.ProcessesError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"cannot write into {run}: {error}") from error
+    finally:
+        processes.leave()
 
 
-def _training_rows(folder: Path, recipe: Recipe) -> Labelled:
-    products = read_products(folder, recipe.input_size, recipe.resampling)
-    photos = read_photos(folder, recipe.input_size, recipe.resampling)
-    kept = [~products.held_out, ~photos.held_out]
-    columns = {
-        name: np.concatenate([getattr(products, name)[kept[0]], getattr(photos, name)[kept[1]]])
-        for name in ("pixels", "article_type", "colour", "gender", "held_out")
-    }
-    return Labelled(**columns)
+def _values(changes: tuple[str, ...]) -> dict:
+    """KEY=VALUE texts as the values that TOML would give; what is not TOML is a text."""
+    from trainer.recipe import RecipeError
+
+    values = {}
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {change}: write KEY=VALUE")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        values[key.strip()] = value
+    return values
+
+
+def _checked_device(device: str) -> str:
+    import torch
+
+    from trainer.processes import ProcessesError
+
+    if device not in ("cpu", "cuda"):
+        raise ProcessesError(f"--device {device} is not one; use cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ProcessesError("--device cuda: this machine has no usable CUDA GPU; use --device cpu")
+    return device
+
+
+def _dtype(precision: str, where):
+    import torch
+
+    if precision == "auto":
+        precision = "bfloat16" if where.type == "cuda" else "float32"
+    return getattr(torch, precision)
+
+
+def _told(text: str) -> None:
+    from trainer import processes
+
+    if processes.rank() == 0:
+        click.echo(text)
+
+
+@contextlib.contextmanager
+def _teller(run: Path, tensorboard: bool):
+    """What is to be called after every step: a progress bar on a terminal, a line a minute
+    elsewhere, and TensorBoard's log where it is wanted."""
+    from trainer.progress import log, progress
+
+    with contextlib.ExitStack() as stack:
+        tellers = [stack.enter_context(progress())]
+        if tensorboard:
+            tellers.append(stack.enter_context(log(run)))
+        yield lambda step: [tell(step) for tell in tellers]

@@ -1,0 +1,33 @@
+"""The network that is trained and exported: a backbone and the hash layer on top of it."""
+
+import torch
+from torch import nn
+
+from trainer.backbone import make_backbone, width_of
+from trainer.recipe import Recipe
+
+
+class HashNetwork(nn.Module):
+    """float [n, 3, size, size], normalised -> float [n, bits].
+
+    The hash layer is a linear one without bias and a batch norm: the sign of an output is a bit, so
+    its mean over the data belongs at zero.
+    """
+
+    def __init__(self, backbone: nn.Module, width: int, bits: int):
+        super().__init__()
+        self.backbone = backbone
+        self.hash = nn.Sequential(nn.Linear(width, bits, bias=False), nn.BatchNorm1d(bits))
+        # The loss does not see a shift of all outputs; a bias would follow rounding errors alone.
+        self.hash[1].bias.requires_grad_(False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.hash(self.backbone(x))
+
+
+def make_network(recipe: Recipe, with_weights: bool = True) -> HashNetwork:
+    """The recipe's network, at its start.  with_weights: load pretrained ones where the recipe says
+    so; without, for a network whose weights are loaded next.  Raises BackboneError."""
+    backbone = make_backbone(recipe.backbone, recipe.pretrained, with_weights, recipe.weights)
+    network = HashNetwork(backbone, width_of(backbone, recipe.input_size), recipe.bits)
+    return network.to(memory_format=torch.channels_last)

@@ -1,0 +1,80 @@
+"""What a picture is trained towards: a distribution over the classes of all its labels."""
+
+import dataclasses
+
+import numpy as np
+
+from trainer.data import DataError, Pictures
+from trainer.recipe import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """Training targets: names of the classes (`label=value`), float32 [n, classes] whose rows sum
+    to 1, and the sampling probability float64 [n] of each row."""
+
+    classes: list[str]
+    rows: np.ndarray
+    sampling: np.ndarray
+
+
+def trained_on(pictures: Pictures, leave_out: dict[str, list[str]]) -> np.ndarray:
+    """bool [n]: rows to train on: not held out, among those of `training` where the source says
+    how many, and without a label value of `leave_out`."""
+    kept = ~pictures.held_out
+    if pictures.training is not None:
+        kept &= np.isin(pictures.groups, pictures.training)
+    for label, values in leave_out.items():
+        if label in pictures.labels:
+            kept &= ~np.isin(pictures.labels[label], values)
+    return kept
+
+
+def joined(parts: list[Pictures], kept: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Labels of the kept rows of all parts, one after the other: label -> str [n], "" where a part
+    does not have the label.  The labels are in the order in which they first appear."""
+    names = dict.fromkeys(label for part in parts for label in part.labels)
+    return {
+        name: np.concatenate(
+            [
+                part.labels[name][rows] if name in part.labels else np.full(rows.sum(), "")
+                for part, rows in zip(parts, kept, strict=True)
+            ]
+        )
+        for name in names
+    }
+
+
+def targets_of(labels: dict[str, np.ndarray], recipe: Recipe) -> Targets:
+    """Soft targets over the classes of all labels that the recipe weighs (all alike where it names
+    none).  A row's weight is shared out among the labels that it has.
+
+    Rows are sampled by the size of their first label's class to the power of -sampling_power: a
+    plain draw would see 6,000 T-shirts for 50 of the rarest type, an even one would see the 50 a
+    hundred times an epoch.  Raises DataError.
+    """
+    weights = recipe.labels or dict.fromkeys(labels, 1.0)
+    if missing := weights.keys() - labels.keys():
+        raise DataError(
+            f"the data has no label {min(missing)}; it has {', '.join(labels)}; "
+            "correct [labels] in the recipe"
+        )
+    classes, parts = [], []
+    for label, weight in weights.items():
+        names, counts = np.unique(labels[label][labels[label] != ""], return_counts=True)
+        names = names[counts >= recipe.minimum_count]
+        classes += [f"{label}={name}" for name in names]
+        parts.append(weight * (labels[label][:, None] == names[None, :]))
+    rows = np.concatenate(parts, axis=1)
+    if rows.shape[1] < 2:
+        raise DataError(
+            "the data has fewer than two classes to tell apart; check the label columns, and "
+            "minimum_count in the recipe"
+        )
+    # A row without a known class would have no target; it is never sampled.
+    total = rows.sum(axis=1, keepdims=True)
+    rows = rows / np.where(total > 0, total, 1)
+    first = labels[next(iter(weights))]
+    _, inverse, counts = np.unique(first, return_inverse=True, return_counts=True)
+    sampling = (total[:, 0] > 0) * counts[inverse].astype(float) ** -recipe.sampling_power
+    return Targets(classes, rows.astype(np.float32), sampling / sampling.sum())
