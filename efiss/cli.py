@@ -19,7 +19,7 @@ COMMANDS = {
     "activate": ("efiss.commands.versions:activate", "Make a version the live one."),
     "archive": ("efiss.commands.serve:archive", "Pack a version into a model archive."),
     "serve": ("efiss.commands.serve:serve", "Run the search service."),
-    "search": ("efiss.commands.search:search", "Ask the service for pictures like one."),
+    "search": ("efiss.commands.search:search", "Ask the service for pictures like some."),
     "train": ("efiss.commands.train:train", "Train a hashing model."),
     "export": ("efiss.commands.export:export", "Write a run's checkpoint as a model."),
     "evaluate": ("efiss.commands.evaluate:evaluate", "Measure a model's retrieval quality."),

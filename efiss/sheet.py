@@ -1,5 +1,6 @@
-"""A contact sheet: the query and what was found, with distances, for a person to look at."""
+"""A contact sheet: queries and what was found, with distances, for a person to look at."""
 
+import dataclasses
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -8,16 +9,34 @@ CELL, MARGIN, CAPTION, COLUMNS = 180, 12, 40, 6
 _GREY, _INK, _BACKGROUND = "#e8e8e8", "#202020", "#ffffff"
 
 
-def contact_sheet(query: Path, paths: list[str], distances: list[int]) -> Image.Image:
-    """The query in the first row, the results below in their order, each with rank, distance and
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """One query and its results, best first: their paths and distances in bits."""
+
+    query: Path
+    paths: list[str]
+    distances: list[int]
+
+    @property
+    def rows(self) -> int:
+        return max(1, -(-len(self.paths) // COLUMNS))
+
+
+def contact_sheet(found: list[Found]) -> Image.Image:
+    """Every query at the left, its results beside it, COLUMNS a row, each with rank, distance and
     name.  A result whose file is not to be found from here is drawn as an empty frame."""
-    rows = -(-len(paths) // COLUMNS)
     step_x, step_y = CELL + MARGIN, CELL + CAPTION + MARGIN
-    sheet = Image.new("RGB", (MARGIN + COLUMNS * step_x, MARGIN + (rows + 1) * step_y), _BACKGROUND)
-    _draw(sheet, MARGIN, MARGIN, query, f"query\n{query.name}")
-    for i, (path, distance) in enumerate(zip(paths, distances, strict=True)):
-        x, y = MARGIN + i % COLUMNS * step_x, MARGIN + (1 + i // COLUMNS) * step_y
-        _draw(sheet, x, y, Path(path), f"{i + 1}.  distance {distance}\n{Path(path).name}")
+    rows = sum(one.rows for one in found)
+    size = (2 * MARGIN + (1 + COLUMNS) * step_x, MARGIN + rows * step_y)
+    sheet = Image.new("RGB", size, _BACKGROUND)
+    top = MARGIN
+    for one in found:
+        _draw(sheet, MARGIN, top, one.query, f"query\n{one.query.name}")
+        for i, (path, distance) in enumerate(zip(one.paths, one.distances, strict=True)):
+            x = 2 * MARGIN + (1 + i % COLUMNS) * step_x
+            y = top + i // COLUMNS * step_y
+            _draw(sheet, x, y, Path(path), f"{i + 1}.  distance {distance}\n{Path(path).name}")
+        top += one.rows * step_y
     return sheet
 
 

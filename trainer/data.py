@@ -1,10 +1,10 @@
 """Labelled pictures for training and evaluation: where they come from and which are held out.
 
-A `Source` says what is in the data and where; the recipes name theirs, and `source_of` finds one for
-three plain layouts: a folder with a folder of pictures for every class, a CSV file with a column
-`path` and columns of labels, and a parquet file with a column of encoded pictures and columns of
-labels.  CIFAR-10's own files are read by `trainer.cifar`.  Pictures become model input through the
-one path of `hashing.picture`.
+A `Source` says what is in the data and where; the recipes name theirs, and `source_of` finds one
+for three plain layouts: a folder with a folder of pictures for every class, a CSV file with a
+column `path` and columns of labels, and a parquet file with a column of encoded pictures and
+columns of labels.  CIFAR-10's own files are read by `trainer.cifar`.  Pictures become model input
+through the one path of `hashing.picture`.
 """
 
 import csv

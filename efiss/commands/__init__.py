@@ -22,8 +22,8 @@ LABELLED_DATA = click.option(
     "--data",
     type=click.Path(exists=True, path_type=Path),
     required=True,
-    help="Labelled pictures: a folder of class folders, a CSV or a parquet file, or the folder that "
-    "a recipe's files lie in.",
+    help="Labelled pictures: a folder of class folders, a CSV or a parquet file, or the folder "
+    "that a recipe's files lie in.",
 )
 RECIPE = click.option(
     "--recipe",

@@ -359,6 +359,19 @@ def test_efiss_search_prints_a_table_and_writes_a_sheet(service, photo, tmp_path
     assert [line.split()[0] for line in lines[2:9]] == [str(n) for n in range(1, 8)]
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 1000 and len(sheet.getcolors(1 << 24)) > 500
+        height_of_one = sheet.height
+
+    (tmp_path / "other.jpg").write_bytes(encoded(draw(1, 1)[0]))
+    done = efiss("search", str(tmp_path / "photo.jpg"), str(tmp_path / "other.jpg"), "--top_k", "7",
+                 "--url", service.url, "--sheet", str(tmp_path / "sheet.png"),
+                 folder=service.folder)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("index version 1.0.0") == 2
+    assert [line.split("/")[-1] for line in done.stdout.splitlines() if line.startswith("query")] == [
+        "photo.jpg", "other.jpg",
+    ]  # fmt: skip
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.height > 1.9 * height_of_one
 
 
 def test_efiss_search_says_what_is_wrong(service, tmp_path):
