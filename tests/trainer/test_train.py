@@ -1,126 +1,315 @@
-"""Training, resuming and exporting a small network on a few drawn pictures."""
+"""Training a small network on a few drawn pictures: what is trained on, stops and continues,
+seeds, precision, sizes, averaging."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from efiss.demo_catalogue import draw
-from hashing.codes import pack
-from hashing.model import Model
-from hashing.picture import pixels
+from tests.training import RECIPE, Tiny, equal, examples_of, groups, pictures
+from trainer import augment
 from trainer import train as training
-from trainer.augment import augment
-from trainer.backbone import ResidualNetwork
-from trainer.checkpoint import CheckpointError
-from trainer.data import Labelled
-from trainer.export import ParityError, export
-from trainer.recipe import Recipe
-from trainer.train import targets_of, train
-
-RECIPE = Recipe(epochs=3, batch_size=8, input_size=32, learning_rate=1e-3)
+from trainer.checkpoint import CheckpointError, read_checkpoint
+from trainer.data import DataError
+from trainer.train import train, training_set
 
 
 @pytest.fixture(scope="module")
-def data() -> Labelled:
-    drawn = [draw(7, index) for index in range(24)]
-    return Labelled(
-        pixels=np.stack([pixels(image, RECIPE.input_size) for image, _ in drawn]),
-        article_type=np.array([labels.article_type for _, labels in drawn]),
-        colour=np.array([labels.colour for _, labels in drawn]),
-        gender=np.array([["", "Men"][i % 2] for i in range(24)]),
-        held_out=np.zeros(24, bool),
-    )
+def examples():
+    return examples_of(pictures(24))
 
 
-@pytest.fixture(autouse=True)
-def narrow(monkeypatch):
-    """The same network, narrow enough for a test."""
-    monkeypatch.setattr(
-        training, "ResidualNetwork", lambda bits: ResidualNetwork(bits, widths=(8, 16, 16, 32))
-    )
+def changed(**values):
+    return dataclasses.replace(RECIPE, **values)
 
 
-def test_targets_share_out_each_row_over_its_labels(data, monkeypatch):
-    monkeypatch.setattr(training, "MINIMUM_COLOUR_COUNT", 1)
-    targets = targets_of(data)
-    assert np.allclose(targets.rows.sum(axis=1), 1)
-    row = dict(zip(targets.classes, targets.rows[1], strict=True))
-    wanted = {f"article_type={data.article_type[1]}": 2 / 3.5,
-              f"colour={data.colour[1]}": 1 / 3.5, "gender=Men": 0.5 / 3.5}  # fmt: skip
-    assert {name: pytest.approx(w) for name, w in row.items() if w} == wanted
+def test_what_is_held_out_or_left_out_is_not_even_decoded():
+    names = groups(6)
+    names[1:2] = groups(1, held_out=True)
+    types = np.array(["Caps", "Caps", "Ties", "Bags", "Ties", "Bags"])
+    part = pictures(6, labels={"article_type": types}, groups=np.array(names))
+    read, encoded = [], part.encoded
+    part = dataclasses.replace(part, encoded=lambda row: read.append(row) or encoded(row))
+    examples = examples_of(part, recipe=changed(leave_out={"article_type": ["Ties"]}))
+    assert sorted(read) == [0, 3, 5] and len(examples) == 3
+    assert examples.targets.classes == ["article_type=Bags", "article_type=Caps"]
 
 
-def test_rare_types_are_drawn_more_often_than_their_share(data):
-    types = np.array(["rare"] * 4 + ["common"] * 20)
-    sampling = targets_of(Labelled(data.pixels, types, data.colour, data.gender, data.held_out))
-    assert sampling.sampling[:4].sum() == pytest.approx(2 / (2 + np.sqrt(20)))
+def test_pictures_of_all_sources_come_in_their_order(tmp_path):
+    parts = [pictures(5, name="one"), pictures(4, start=7, name="two")]
+    together = training_set(parts, RECIPE, tmp_path / "pictures.npy")
+    alone = [examples_of(part) for part in parts]
+    assert np.array_equal(together.pixels, np.concatenate([part.pixels for part in alone]))
+    assert together.pixels.shape == (9, 32, 32, 3)
+    first = [np.array(together.targets.classes)[row > 0].tolist() for row in together.targets.rows]
+    for row, part in ((1, parts[0]), (6, parts[1])):
+        at = row if part is parts[0] else row - 5
+        assert sorted(first[row]) == [
+            f"article_type={part.labels['article_type'][at]}", f"colour={part.labels['colour'][at]}"
+        ]  # fmt: skip
 
 
-def test_a_stopped_run_ends_where_an_undisturbed_one_does(data, tmp_path, monkeypatch):
-    undisturbed = train(data, RECIPE, tmp_path / "a.pt")
-
-    save, saved = training.save, []
-
-    def save_and_stop_after_the_first(*arguments):
-        save(*arguments)
-        saved.append(arguments)
-        if len(saved) == 1:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(training, "save", save_and_stop_after_the_first)
-    with pytest.raises(KeyboardInterrupt):
-        train(data, RECIPE, tmp_path / "b.pt")
-    resumed = train(data, RECIPE, tmp_path / "b.pt")
-    assert len(saved) == 3
-    for name, value in undisturbed.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
+def test_copies_of_a_picture_share_a_group_and_sources_share_none():
+    one, two, three = groups(3)
+    part = pictures(4, groups=np.array([one, two, one, three]))
+    found = examples_of(part, part).groups
+    assert found[0] == found[2] and found[4] == found[6] and len(set(found.tolist())) == 6
 
 
-def test_a_checkpoint_of_another_recipe_is_refused(data, tmp_path):
-    train(data, Recipe(epochs=1, batch_size=8, input_size=32), tmp_path / "c.pt")
-    with pytest.raises(CheckpointError, match="another recipe"):
-        train(data, Recipe(epochs=2, batch_size=8, input_size=32), tmp_path / "c.pt")
+def test_a_picture_that_cannot_be_read_is_named_by_its_row_in_the_data():
+    names = groups(4)
+    names[:2] = groups(2, held_out=True)
+    part = pictures(4, groups=np.array(names))
+    encoded = part.encoded
+    part = dataclasses.replace(part, encoded=lambda row: b"junk" if row == 3 else encoded(row))
+    with pytest.raises(DataError, match="drawn, row 3"):
+        examples_of(part)
 
 
-def test_a_damaged_checkpoint_is_not_continued_from(data, tmp_path):
-    (tmp_path / "d.pt").write_bytes(b"half a file")
-    with pytest.raises(CheckpointError, match="damaged"):
-        train(data, RECIPE, tmp_path / "d.pt")
+def test_a_label_to_leave_out_that_is_nowhere_is_said():
+    with pytest.raises(DataError, match=r"no label typ; it has article_type, colour; .*leave_out"):
+        examples_of(pictures(4), recipe=changed(leave_out={"typ": ["Ties"]}))
 
 
-def test_the_exported_model_gives_the_networks_codes(data, tmp_path):
-    network = train(data, RECIPE, tmp_path / "d.pt")
-    sidecar = export(network, tmp_path / "out" / "small.pt", RECIPE, "drawn pictures")
-    model = Model.load(tmp_path / "out" / "small.pt")
-    assert model.sidecar == sidecar and sidecar.training_data == "drawn pictures"
-    inputs = torch.from_numpy(data.pixels).permute(0, 3, 1, 2).float() / 255
+def test_every_step_is_told(examples, tmp_path):
+    told = []
+    train(examples, RECIPE, tmp_path / "c.pt", tell=told.append)
+    assert [now.step for now in told] == list(range(1, 13)) and {now.steps for now in told} == {12}
+    assert all(now.losses.keys() == {"relahash", "instance", "embedding"} for now in told)
+    assert all(np.isfinite(list(now.losses.values())).all() for now in told)
+    assert told[-1].seconds_left == 0 and told[0].seconds_left > 0
+    assert all(now.pictures_per_second > 0 for now in told)
+    rates = [now.learning_rate for now in told]
+    assert max(rates) == pytest.approx(RECIPE.learning_rate, rel=0.1) and rates[-1] < rates[2] / 100
+
+
+@pytest.mark.parametrize(
+    ("terms", "names"),
+    [
+        ({"instance": 0.0}, {"relahash", "embedding"}),
+        ({"embedding": 0.0, "averaging": 0.0}, {"relahash", "instance"}),
+        ({"instance": 0.0, "embedding": 0.0}, {"relahash"}),
+    ],
+)
+def test_terms_of_no_weight_are_left_out(examples, tmp_path, terms, names):
+    told = []
+    train(examples, changed(epochs=1, **terms), tmp_path / "c.pt", tell=told.append)
+    assert told[-1].losses.keys() == names
+
+
+@pytest.mark.parametrize("epochs", range(1, 13))
+def test_runs_of_few_steps_end_too(tmp_path, epochs):
+    few = examples_of(pictures(4))
+    told = []
+    train(few, changed(epochs=epochs), tmp_path / "c.pt", tell=told.append)
+    assert told[-1].step == told[-1].steps == epochs
+
+
+def test_a_network_learns_to_tell_pictures_apart(tmp_path):
+    """Reddish and bluish noise, two classes: their codes part."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 128, (64, 32, 32, 3), np.uint8)
+    pixels[::2, :, :, 0] += 90
+    pixels[1::2, :, :, 2] += 90
+    rows = np.eye(2, dtype=np.float32)[np.arange(64) % 2]
+    targets = training.Targets(["colour=Red", "colour=Blue"], rows, np.full(64, 1 / 64))
+    examples = training.TrainingSet(pixels, targets, np.arange(64))
+    recipe = changed(epochs=10, batch_size=16, augmentation="mild", backbone_learning_rate=1e-2)
+    network = train(examples, recipe, tmp_path / "c.pt")
+    assert not network.training
+    inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.inference_mode():
-        outputs = network((inputs - 0.5) / 0.25).numpy()
-    assert (model.codes(data.pixels) == pack(outputs)).all()
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"small.pt", "small.json"}
+        bits = network(inputs) > 0
+    distances = (bits[:, None] != bits[None]).sum(dim=2).float()
+    same = torch.arange(64)[:, None] % 2 == torch.arange(64)[None] % 2
+    assert distances[same].mean() + 15 < distances[~same].mean()
 
 
-def test_an_export_that_computes_something_else_is_refused(tmp_path):
-    class Fickle(torch.nn.Module):
-        """Computes something else when it is traced."""
-
-        def __init__(self):
-            super().__init__()
-            self.inner = ResidualNetwork(widths=(8, 8, 8, 8))
-
-        def forward(self, x):
-            sign = -1 if torch.jit.is_tracing() else 1
-            return sign * self.inner(x)
-
-    with pytest.raises(ParityError):
-        export(Fickle(), tmp_path / "fickle.pt", RECIPE, "")
-    assert not list(tmp_path.iterdir())
+def test_a_seed_reproduces_and_another_differs(examples, tmp_path):
+    one, again, other = (
+        train(examples, changed(seed=seed), tmp_path / f"{number}.pt").state_dict()
+        for number, seed in enumerate((3, 3, 4))
+    )
+    assert equal(one, again)
+    assert not torch.equal(one["hash.0.weight"], other["hash.0.weight"])
 
 
-def test_augmentation_keeps_shape_and_range_and_depends_on_its_generator_only():
-    images = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    one = augment(images, torch.Generator().manual_seed(1))
-    assert one.shape == images.shape and one.min() >= 0 and one.max() <= 1
-    assert torch.equal(one, augment(images, torch.Generator().manual_seed(1)))
-    assert not torch.equal(one, augment(images, torch.Generator().manual_seed(2)))
-    assert (one != images).flatten(1).any(dim=1).all()
+class Forgetful(Tiny):
+    """A backbone that draws at random as it trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.append(nn.Dropout(0.5))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"averaging": 0.0}, {"backbone": f"{__name__}:Forgetful"}, {"backbone": "residual-small"}],
+    ids=str,
+)
+def test_a_stopped_run_ends_where_an_undisturbed_one_does(examples, tmp_path, monkeypatch, values):
+    recipe = changed(**values)
+    undisturbed = train(examples, recipe, tmp_path / "a.pt")
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    for stop in (3, 8):
+
+        def press_ctrl_c(now, stop=stop):
+            if now.step == stop:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train(examples, recipe, tmp_path / "b.pt", tell=press_ctrl_c)
+        assert read_checkpoint(tmp_path / "b.pt").steps_done == stop
+        torch.rand(5)  # a continued run does not stand where torch's generator stood
+    told = []
+    resumed = train(examples, recipe, tmp_path / "b.pt", tell=told.append)
+    assert [now.step for now in told] == [9, 10, 11, 12]
+    assert equal(undisturbed.state_dict(), resumed.state_dict())
+    # All else that training goes on with, too.
+    states = [torch.load(tmp_path / name, weights_only=True) for name in ("a.pt", "b.pt")]
+    assert states[0]["schedule"] == states[1]["schedule"]
+    moments = [state["optimizer"]["state"] for state in states]
+    assert all(equal(moments[0][number], moments[1][number]) for number in moments[0])
+
+
+def test_a_finished_run_is_not_trained_again(examples, tmp_path):
+    done = train(examples, RECIPE, tmp_path / "c.pt")
+    told = []
+    again = train(examples, RECIPE, tmp_path / "c.pt", tell=told.append)
+    assert not told and equal(done.state_dict(), again.state_dict())
+
+
+def test_checkpoints_are_written_now_and_then_and_at_the_end(examples, tmp_path, monkeypatch):
+    saved, save = [], training.save
+    monkeypatch.setattr(training, "save", lambda *arguments: saved.append(save(*arguments)))
+    train(examples, RECIPE, tmp_path / "c.pt")
+    assert len(saved) == 1
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    train(examples, RECIPE, tmp_path / "d.pt")
+    assert len(saved) == 1 + 12
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(examples, tmp_path):
+    train(examples, changed(epochs=1, margin=0.3), tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match=r"another recipe \(epochs 1, margin 0\.3\); give"):
+        train(examples, RECIPE, tmp_path / "c.pt")
+
+
+@pytest.mark.parametrize("other", ["as many pictures", "one picture more", "other labels"])
+def test_a_checkpoint_of_other_data_is_refused(examples, tmp_path, other):
+    train(examples, changed(epochs=1), tmp_path / "c.pt")
+    data = {
+        "as many pictures": pictures(24, start=1),
+        "one picture more": pictures(25),
+        "other labels": pictures(24, labels={"colour": pictures(24).labels["colour"]}),
+    }[other]
+    with pytest.raises(CheckpointError, match="of a run on other data; give the same data, or"):
+        train(examples_of(data), changed(epochs=1), tmp_path / "c.pt")
+
+
+def test_a_damaged_checkpoint_is_not_continued_from(examples, tmp_path):
+    (tmp_path / "c.pt").write_bytes(b"half a file")
+    with pytest.raises(
+        CheckpointError, match="not a checkpoint of `efiss train`, or it is damaged"
+    ):
+        train(examples, RECIPE, tmp_path / "c.pt")
+    train(examples, RECIPE, tmp_path / "d.pt")
+    state = torch.load(tmp_path / "d.pt", weights_only=True)
+    del state["optimizer"]
+    torch.save(state, tmp_path / "d.pt")
+    with pytest.raises(
+        CheckpointError, match="not a checkpoint of `efiss train`, or it is damaged"
+    ):
+        train(examples, RECIPE, tmp_path / "d.pt")
+
+
+def test_bfloat16_trains_nearly_as_float32(examples, tmp_path):
+    states, losses = [], []
+    for precision in (torch.float32, torch.bfloat16):
+        told = []
+        recipe = changed(epochs=1, averaging=0.0, augmentation="none")
+        network = train(
+            examples, recipe, tmp_path / f"{precision}.pt", "cpu", precision, told.append
+        )
+        losses.append(told[-1].losses)
+        states.append(network.state_dict())
+    assert losses[0] != losses[1]
+    assert losses[0] == {name: pytest.approx(value, rel=0.05) for name, value in losses[1].items()}
+    assert all(value.dtype == states[0][name].dtype for name, value in states[1].items())
+    assert not equal(*states)
+
+
+def test_training_sizes_are_used_in_order_for_even_shares_of_the_epochs(
+    examples, tmp_path, monkeypatch
+):
+    sizes, apply = [], augment.apply
+    monkeypatch.setattr(
+        augment, "apply", lambda *arguments: sizes.append(arguments[2]) or apply(*arguments)
+    )
+    train(examples, changed(epochs=5, training_sizes=(16, 32, 24)), tmp_path / "c.pt")
+    of_epochs = [sizes[number * 6] for number in range(5)]  # 3 steps of two views an epoch
+    assert of_epochs == [16, 16, 32, 32, 24]
+    assert sizes == [size for size in of_epochs for _ in range(6)]
+
+
+def test_rows_are_drawn_as_the_targets_say_and_none_without_a_class(tmp_path):
+    types = np.array(["Caps"] * 4 + ["Ties"] * 18 + [""] * 2)
+    recipe = changed(sampling_power=1.0, epochs=20)
+    examples = examples_of(pictures(24, labels={"article_type": types}), recipe=recipe)
+    run = training._Run(examples, recipe, torch.device("cpu"), torch.float32)
+    rows = np.concatenate([run._batch(number)[0] for number in range(60)])
+    assert rows.max() < 22 and np.mean(rows < 4) == pytest.approx(0.5, abs=0.08)
+
+
+def test_the_two_views_are_the_picture_mild_and_as_a_phone_sees_it(examples, monkeypatch):
+    run = training._Run(examples, RECIPE, torch.device("cpu"), torch.float32)
+    rows, views = run._batch(11)  # of the last epoch: size 32
+    assert views.shape == (2, 8, 3, 32, 32)
+    pixels = torch.from_numpy(examples.pixels[rows]).permute(0, 3, 1, 2) / 127.5 - 1
+    mild, phone = (views - pixels).abs().mean(dim=(1, 2, 3, 4))
+    assert 0 < mild < phone
+    plain = training._Run(
+        examples, changed(augmentation="none"), torch.device("cpu"), torch.float32
+    )
+    rows, views = plain._batch(11)
+    pixels = torch.from_numpy(examples.pixels[rows]).permute(0, 3, 1, 2) / 127.5 - 1
+    assert torch.allclose(views, pixels.expand(2, -1, -1, -1, -1), atol=1e-6)
+
+
+def test_pixels_are_normalised_with_mean_and_std_of_each_channel(examples):
+    recipe = changed(augmentation="none", mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
+    run = training._Run(examples, recipe, torch.device("cpu"), torch.float32)
+    rows, views = run._batch(11)
+    wanted = (examples.pixels[rows] / 255 - [0.1, 0.2, 0.3]) / [0.5, 1.0, 2.0]
+    assert np.allclose(views[0].permute(0, 2, 3, 1), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    # A decay that is longer than a tenth of the 12 steps is shortened: 1 - 10 / 12.
+    ("averaging", "decay"),
+    [(0.0, 0.0), (0.1, 0.1), (0.998, 1 - 10 / 12)],
+)
+def test_the_network_that_is_used_and_kept_is_the_averaged_one(
+    examples, tmp_path, monkeypatch, averaging, decay
+):
+    states, step = [], training._Run.step
+
+    def watched(run, number):
+        losses = step(run, number)
+        states.append({k: v.double().clone() for k, v in run.network.state_dict().items()})
+        return losses
+
+    monkeypatch.setattr(training._Run, "step", watched)
+    network = train(examples, changed(averaging=averaging), tmp_path / "c.pt")
+    average = states[0]
+    for state in states[1:]:
+        average = {k: decay * average[k] + (1 - decay) * v for k, v in state.items()}
+    kept = read_checkpoint(tmp_path / "c.pt").network.state_dict()
+    assert equal(network.state_dict(), kept)
+    for name, value in kept.items():
+        if value.is_floating_point():
+            assert torch.allclose(value.double(), average[name], atol=1e-6), name
+    apart = (states[-1]["hash.0.weight"] - average["hash.0.weight"]).abs().max()
+    assert (apart == 0) == (decay == 0)

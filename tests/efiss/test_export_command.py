@@ -10,10 +10,11 @@ from click.testing import CliRunner
 from efiss.cli import main
 from hashing.codes import pack
 from hashing.model import Model
-from trainer.backbone import ResidualNetwork
-from trainer.recipe import Recipe
+from tests.training import RECIPE
+from trainer.checkpoint import save
+from trainer.network import make_network
 
-RECIPE = Recipe(epochs=3, input_size=32, mean=(0.4, 0.5, 0.6), resampling="bicubic")
+OWN = dataclasses.replace(RECIPE, mean=(0.4, 0.5, 0.6), resampling="bicubic")
 
 
 def run(*arguments) -> tuple[int, str]:
@@ -22,25 +23,25 @@ def run(*arguments) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def write_checkpoint(folder, network, epochs_done: int) -> None:
-    state = {"network": network.state_dict(), "recipe": dataclasses.asdict(RECIPE)}
-    torch.save(state | {"epochs_done": epochs_done}, folder / "checkpoint.pt")
+def write_checkpoint(folder, network, steps_done: int) -> None:
+    save(folder / "checkpoint.pt", OWN, "some data", steps_done, 12, {"network": network})
 
 
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(1)
-    return ResidualNetwork().eval()
+    return make_network(OWN).eval()
 
 
 def test_the_exported_model_gives_the_checkpoints_codes(network, tmp_path):
-    write_checkpoint(tmp_path, network, epochs_done=3)
-    code, text = run("--run", tmp_path, "--out", tmp_path / "model.pt")
-    assert code == 0 and "after 3 of 3 epochs" in text and "unfinished" not in text
-    model = Model.load(tmp_path / "model.pt")
+    write_checkpoint(tmp_path, network, steps_done=12)
+    code, text = run("--run", tmp_path, "--out", tmp_path / "new" / "model.pt")
+    assert code == 0 and "after 12 of 12 steps" in text and "unfinished" not in text
+    model = Model.load(tmp_path / "new" / "model.pt")
+    assert f"model.pt (0.0 MB, sha256 {model.sidecar.sha256[:12]}…)" in text
     assert model.sidecar.mean == (0.4, 0.5, 0.6) and model.sidecar.resampling == "bicubic"
     pixels = np.random.default_rng(2).integers(0, 256, (20, 32, 32, 3), np.uint8)
-    inputs = torch.from_numpy(pixels / 255.0 - np.array(RECIPE.mean)).permute(0, 3, 1, 2) / 0.25
+    inputs = torch.from_numpy(pixels / 255.0 - np.array(OWN.mean)).permute(0, 3, 1, 2) / 0.5
     with torch.inference_mode():
         outputs = network(inputs.float()).numpy()
     clear = np.abs(outputs) > 1e-4  # the sign of float noise is not the network's
@@ -49,20 +50,24 @@ def test_the_exported_model_gives_the_checkpoints_codes(network, tmp_path):
 
 
 def test_an_unfinished_run_is_exported_and_said_to_be_one(network, tmp_path):
-    write_checkpoint(tmp_path, network, epochs_done=1)
+    write_checkpoint(tmp_path, network, steps_done=5)
     code, text = run("--run", tmp_path, "--out", tmp_path / "model.pt")
-    assert code == 0 and "after 1 of 3 epochs, unfinished" in text
+    assert code == 0 and "after 5 of 12 steps, unfinished" in text
     assert Model.load(tmp_path / "model.pt").sidecar.input_size == 32
 
 
+STEPS = {"steps_done": 1, "steps": 2}
+
+
 @pytest.mark.parametrize(
-    "content, words",
+    ("content", "words"),
     [
         (None, "is missing"),
         (b"", "not a checkpoint"),
         (b"no checkpoint at all", "not a checkpoint"),
         ({"network": {}}, "not a checkpoint"),
-        ({"network": {}, "recipe": {"epochs": 3}, "epochs_done": 1}, "not a checkpoint"),
+        ({"network": {}, "recipe": dataclasses.asdict(OWN), **STEPS}, "not a checkpoint"),
+        ({"network": {}, "recipe": {"epoch": 3}, **STEPS}, "of another version of this program"),
         ([1, 2], "not a checkpoint"),
     ],
 )
@@ -78,6 +83,12 @@ def test_a_bad_checkpoint_is_said_in_one_sentence(content, words, tmp_path):
 
 
 def test_a_name_that_would_overwrite_the_sidecar_is_refused(network, tmp_path):
-    write_checkpoint(tmp_path, network, epochs_done=3)
+    write_checkpoint(tmp_path, network, steps_done=12)
     code, text = run("--run", tmp_path, "--out", tmp_path / "model.json")
     assert code == 1 and "must end in .pt" in text
+
+
+def test_a_place_that_cannot_be_written_is_said(network, tmp_path):
+    write_checkpoint(tmp_path, network, steps_done=12)
+    code, text = run("--run", tmp_path, "--out", tmp_path / "checkpoint.pt" / "model.pt")
+    assert code == 1 and text.startswith("Error: cannot write") and text.count("\n") == 1

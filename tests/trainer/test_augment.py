@@ -1,0 +1,148 @@
+"""Augmentation: what it keeps, what it changes, and that it does not depend on its batch."""
+
+import pytest
+import torch
+
+from trainer.augment import apply, draw
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def some_images(n: int, size: int = 32) -> torch.Tensor:
+    """Smooth coloured pictures, the first half on white."""
+    images = torch.nn.functional.interpolate(
+        torch.rand(n, 3, 4, 4, generator=seeded(0)), size=(size, size), mode="bilinear"
+    )
+    images[: n // 2, :, : size // 4] = 1
+    return images
+
+
+def chosen(drawn: dict, *names: str) -> dict:
+    """The same draw in which of all changes that are made sometimes only these are made."""
+    sometimes = ("background", "spotlight", "coarse", "blur", "cast", "jpeg")
+    n = len(drawn["scale"])
+    return drawn | {name: torch.full((n,), 0.0 if name in names else 1.0) for name in sometimes}
+
+
+def unmoved(drawn: dict, smallest: float) -> dict:
+    """The same draw with the whole picture cut out, upright, as wide as high and not mirrored."""
+    n, half = len(drawn["scale"]), 0.5
+    whole = (1.0 - smallest) / (1.1 - smallest)
+    changes = {"scale": whole, "aspect": half, "angle": half, "mirror": 1.0}
+    drawn = drawn | {name: torch.full((n,), value) for name, value in changes.items()}
+    return drawn | {"shift": torch.full((n, 2), half), "light": torch.full((n, 3), half)}
+
+
+@pytest.mark.parametrize("size", [24, 32, 48])
+@pytest.mark.parametrize("strength", ["none", "mild", "phone"])
+def test_shape_and_range_hold_and_a_seed_reproduces(strength, size):
+    images = some_images(64)
+    one = apply(images, draw(64, seeded(1)), size, strength)
+    assert one.shape == (64, 3, size, size) and one.dtype == torch.float32
+    assert one.min() >= 0 and one.max() <= 1
+    assert torch.equal(one, apply(images, draw(64, seeded(1)), size, strength))
+    other = apply(images, draw(64, seeded(2)), size, strength)
+    assert torch.equal(one, other) == (strength == "none")
+
+
+def test_the_pictures_given_are_left_as_they_are():
+    images = some_images(64)
+    before = images.clone()
+    apply(images, draw(64, seeded(1)), 32, "phone")
+    assert torch.equal(images, before)
+
+
+def test_none_only_resizes():
+    images = some_images(4)
+    assert torch.equal(apply(images, draw(4, seeded(1)), 32, "none"), images)
+    smaller = apply(images, draw(4, seeded(1)), 16, "none")
+    means = images.unflatten(2, (16, 2)).unflatten(4, (16, 2)).mean(dim=(3, 5))
+    assert (smaller - means).abs().mean() < 0.02 and smaller.max() <= 1
+
+
+def test_mild_changes_less_than_phone():
+    images = some_images(64)
+    drawn = draw(64, seeded(1))
+    mild, phone = (
+        (apply(images, drawn, 32, strength) - images).abs().mean() for strength in ("mild", "phone")
+    )
+    assert 0.01 < mild < phone / 1.5
+
+
+@pytest.mark.parametrize("strength", ["mild", "phone"])
+def test_a_batch_shared_out_gives_the_pictures_of_the_whole(strength):
+    images, drawn = some_images(64), draw(64, seeded(3))
+    whole = apply(images, drawn, 24, strength)
+    for size in (1, 16, 32):
+        shares = [slice(start, start + size) for start in range(0, 64, size)]
+        parts = [
+            apply(
+                images[share], {name: value[share] for name, value in drawn.items()}, 24, strength
+            )
+            for share in shares
+        ]
+        # A value that lies between two of JPEG's steps may round either way.
+        assert (torch.cat(parts) - whole).abs().max() < 0.02
+        assert (torch.cat(parts) - whole).abs().mean() < 1e-5
+
+
+def test_without_any_change_the_picture_is_itself():
+    images = some_images(8)
+    same = apply(images, unmoved(chosen(draw(8, seeded(1))), 0.55), 32, "phone")
+    assert torch.allclose(same, images, atol=1e-5)
+
+
+def studio_picture() -> torch.Tensor:
+    """A grey product with a white patch on it, before white: [1, 3, 64, 64]."""
+    image = torch.ones(1, 3, 64, 64)
+    image[:, :, 16:48, 16:48] = 0.4
+    image[:, :, 28:36, 28:36] = 1
+    return image
+
+
+def test_a_studios_background_is_replaced_and_the_product_stays():
+    image = studio_picture().repeat(16, 1, 1, 1)
+    drawn = unmoved(chosen(draw(16, seeded(5)), "background"), 0.55)
+    changed = apply(image, drawn, 64, "phone")
+    assert torch.allclose(changed[:, :, 18:46, 18:46], image[:, :, 18:46, 18:46], atol=1e-5)
+    border = torch.cat([changed[:, :, :12].flatten(2), changed[:, :, :, :12].flatten(2)], dim=2)
+    assert border.mean() < 0.8  # white before
+    assert (border.mean(dim=(1, 2)).std() > 0.02) and border.flatten(1).std(dim=1).min() > 0.02
+
+
+def test_a_picture_without_a_white_background_keeps_its_own():
+    image = studio_picture().clamp_max(0.8)
+    drawn = unmoved(chosen(draw(1, seeded(5)), "background"), 0.55)
+    assert torch.allclose(apply(image, drawn, 64, "phone"), image, atol=1e-5)
+
+
+def test_the_spotlight_leaves_the_middle_on_white():
+    image = torch.full((8, 3, 64, 64), 0.3)
+    lit = apply(image, unmoved(chosen(draw(8, seeded(5)), "spotlight"), 0.55), 64, "phone")
+    assert torch.allclose(lit[:, :, 28:36, 28:36], image[:, :, 28:36, 28:36])
+    assert torch.allclose(lit[:, :, :2, :2], torch.ones(8, 3, 2, 2))
+
+
+def test_a_cast_multiplies_the_channels_within_bounds():
+    image = torch.full((64, 3, 8, 8), 0.5)
+    cast = apply(image, unmoved(chosen(draw(64, seeded(5)), "cast"), 0.55), 8, "phone")
+    gains = cast.mean(dim=(2, 3)) / 0.5
+    assert 0.8 - 1e-5 <= gains.min() < 0.85 and 1.2 < gains.max() <= 1.25 + 1e-5
+    assert cast.flatten(2).std(dim=2).max() < 1e-5
+    assert gains.std(dim=1).mean() > 0.05  # of one picture, each channel its own
+
+
+@pytest.mark.parametrize("change", ["coarse", "blur", "jpeg"])
+def test_what_takes_detail_keeps_the_colours(change):
+    noise = torch.rand(32, 3, 96, 96, generator=seeded(4))
+    taken = apply(noise, unmoved(chosen(draw(32, seeded(5)), change), 0.55), 96, "phone")
+    assert (taken.std(dim=(2, 3)) < 0.9 * noise.std(dim=(2, 3))).all()
+    assert (taken.mean(dim=(1, 2, 3)) - noise.mean(dim=(1, 2, 3))).abs().max() < 0.02
+
+
+def test_every_change_is_made_to_some_pictures_and_not_to_all():
+    drawn = draw(4000, seeded(6))
+    for name, share in {"background": 0.35, "coarse": 0.4, "cast": 0.7, "jpeg": 0.3}.items():
+        assert (drawn[name] < share).float().mean().item() == pytest.approx(share, abs=0.03)

@@ -1,0 +1,102 @@
+"""What is told of a training run: at a terminal, in a log, to TensorBoard."""
+
+import sys
+
+import pytest
+
+from trainer import progress as progressing
+from trainer.data import DataError
+from trainer.progress import line_of, log, progress
+from trainer.train import Progress
+
+
+def at(step: int, steps: int = 4000, seconds_left: float = 3492.4) -> Progress:
+    return Progress(step, steps, {"relahash": 2.8126, "instance": 0.4}, 0.003, 104.7, seconds_left)
+
+
+def test_the_line_says_step_time_left_rate_and_losses():
+    assert line_of(at(120)) == (
+        "step 120 of 4,000 (3%), 0:58:12 left, 105 pictures/s; relahash 2.813, instance 0.400"
+    )
+    assert "25:01:01 left" in line_of(at(120, seconds_left=90061))
+    assert "step 4,000 of 4,000 (100%), 0:00:00 left" in line_of(at(4000, seconds_left=0))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the test sets: clock.now."""
+
+    class Clock:
+        now = 1000.0
+
+        def monotonic(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(progressing, "time", clock)
+    return clock
+
+
+def test_a_log_gets_a_line_a_minute_and_the_last(clock, capsys):
+    with progress() as tell:
+        for step in range(1, 201):
+            tell(at(step, 200))
+            clock.now += 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" of ")[0] for line in lines] == [
+        "step 1", "step 61", "step 121", "step 181", "step 200"
+    ]  # fmt: skip
+    assert lines[0] == line_of(at(1, 200))
+
+
+def test_a_terminal_gets_one_line_that_is_rewritten_every_second(clock, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.utils.should_strip_ansi", lambda *arguments, **options: False)
+    with progress() as tell:
+        for step in range(1, 11):
+            tell(at(step, 10))
+            clock.now += 0.4
+    text = capsys.readouterr().err
+    assert text.endswith("\n") and text.count("\n") == 1
+    rewritten = text.rstrip("\n").split("\r")
+    assert rewritten[0] == ""
+    assert [line.split(" of ")[0] for line in rewritten[1:]] == [
+        "step 1", "step 4", "step 7", "step 10"
+    ]  # fmt: skip
+
+
+def test_tensorboard_that_is_not_installed_is_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(DataError, match=r"pip install 'efiss-ai\[tensorboard\]'"), log(tmp_path):
+        pass
+
+
+def test_tensorboard_gets_losses_rate_and_speed_of_every_step(tmp_path, monkeypatch):
+    written = []
+
+    class SummaryWriter:
+        def __init__(self, folder):
+            written.append(folder)
+
+        def add_scalar(self, name, value, step):
+            written.append((name, value, step))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            written.append("closed")
+
+    stand_in = type(sys)("tensorboard")
+    stand_in.SummaryWriter = SummaryWriter
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stand_in)
+    with log(tmp_path) as tell:
+        tell(at(7))
+    assert written == [
+        str(tmp_path / "tensorboard"),
+        ("loss/relahash", 2.8126, 7),
+        ("loss/instance", 0.4, 7),
+        ("learning_rate", 0.003, 7),
+        ("pictures_per_second", 104.7, 7),
+        "closed",
+    ]
