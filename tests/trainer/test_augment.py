@@ -1,5 +1,7 @@
 """Augmentation: what it keeps, what it changes, and that it does not depend on its batch."""
 
+import math
+
 import pytest
 import torch
 
@@ -92,6 +94,32 @@ def test_without_any_change_the_picture_is_itself():
     images = some_images(8)
     same = apply(images, unmoved(chosen(draw(8, seeded(1))), 0.55), 32, "phone")
     assert torch.allclose(same, images, atol=1e-5)
+
+
+def test_pictures_are_mirrored_cut_out_moved_and_turned():
+    ramp = torch.linspace(0.2, 0.8, 65)
+    image = torch.stack([ramp.expand(65, 65), ramp[:, None].expand(65, 65), torch.zeros(65, 65)])[
+        None
+    ]
+    still = unmoved(chosen(draw(1, seeded(1))), 0.55)
+
+    def middle(**changes: float) -> tuple[list[float], list[float], list[float]]:
+        """Red and green in the middle, and their slopes to the right and downwards."""
+        drawn = still | {
+            name: torch.full_like(still[name], value) for name, value in changes.items()
+        }
+        made = apply(image, drawn, 65, "phone")[0, :2] * 64 / 0.6
+        right, down = made[:, 32, 33] - made[:, 32, 31], made[:, 33, 32] - made[:, 31, 32]
+        values = made[:, 32, 32] - 0.2 * 64 / 0.6
+        return tuple([round(v, 2) for v in x.tolist()] for x in (values, right / 2, down / 2))
+
+    assert middle() == ([32, 32], [1, 0], [0, 1])
+    assert middle(mirror=0.0) == ([32, 32], [-1, 0], [0, 1])
+    assert middle(scale=0.0) == ([32, 32], [0.55, 0], [0, 0.55])
+    cos, sin = round(math.cos(math.radians(12)), 2), round(math.sin(math.radians(12)), 2)
+    assert middle(angle=1.0) == ([32, 32], [cos, sin], [-sin, cos])
+    (red, green), _, _ = middle(shift=0.75)  # by half of the tenth of the side that it may
+    assert red == green == pytest.approx(32 + 0.05 * 32.5, abs=0.1)
 
 
 def studio_picture() -> torch.Tensor:
