@@ -367,9 +367,8 @@ def test_efiss_search_prints_a_table_and_writes_a_sheet(service, photo, tmp_path
                  folder=service.folder)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("index version 1.0.0") == 2
-    assert [line.split("/")[-1] for line in done.stdout.splitlines() if line.startswith("query")] == [
-        "photo.jpg", "other.jpg",
-    ]  # fmt: skip
+    asked = [line for line in done.stdout.splitlines() if line.startswith("query ")]
+    assert [line.split("/")[-1] for line in asked] == ["photo.jpg", "other.jpg"]
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.height > 1.9 * height_of_one
 
