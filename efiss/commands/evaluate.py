@@ -102,7 +102,7 @@ def evaluate(
       efiss evaluate --index http://10.0.0.7:5000 --data labels.csv --queries 200 --out figures
     """
     from searcher.client import ServiceError
-    from trainer.report import report
+    from trainer.evaluation.report import report
 
     _refuse_what_does_not_go_together(context, url)
     try:
@@ -132,8 +132,8 @@ def _refuse_what_does_not_go_together(context: click.Context, url: str | None) -
 def _of_model(data, recipe, labels, unseen, model_path, device, k) -> dict:
     from hashing.model import Model
     from trainer.data import read
-    from trainer.encode import encoder
-    from trainer.evaluate import evaluate as measure
+    from trainer.evaluation.encode import encoder
+    from trainer.evaluation.evaluate import evaluate as measure
     from trainer.recipe import recipe_for
 
     made = recipe_for(data, recipe)
@@ -148,7 +148,7 @@ def _of_model(data, recipe, labels, unseen, model_path, device, k) -> dict:
 
 def _of_service(url: str, data: Path, labels: tuple[str, ...], k: int, queries: int) -> dict:
     from trainer.data import source_of
-    from trainer.live_catalogue import measure_service, read_catalogue
+    from trainer.evaluation.live_catalogue import measure_service, read_catalogue
 
     try:
         url = f"http://127.0.0.1:{port()}" if url == HERE else url
@@ -187,7 +187,7 @@ def _plots(out: Path | None):
         return None
     out.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=out).close()
-    from trainer.plots import plots_of
+    from trainer.evaluation.plots import plots_of
 
     return plots_of
 

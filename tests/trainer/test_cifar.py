@@ -15,10 +15,10 @@ from hashing.model import Model
 from trainer.backbone import AlexNet, BackboneError, make_backbone, width_of
 from trainer.cifar import BATCHES, CLASSES, RECORD
 from trainer.data import DataError, Source, pixels_of, read
+from trainer.evaluation.tasks import tasks
 from trainer.network import make_network
 from trainer.recipe import RecipeError, read_recipe, recipe_for, recipe_from
 from trainer.targets import trained_on
-from trainer.tasks import tasks
 
 PER_CLASS = 12
 CLASS_COUNT = len(CLASSES)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hashing.codes import hamming, pack, similarity
-from trainer.distances import by_code, by_cosine, by_euclidean, by_hamming
+from trainer.evaluation.distances import by_code, by_cosine, by_euclidean, by_hamming
 
 
 def test_the_three_kinds_of_distance_by_hand():

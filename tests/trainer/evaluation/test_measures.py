@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trainer.measures import (
+from trainer.evaluation.measures import (
     RECALL_LEVELS,
     Figures,
     found,

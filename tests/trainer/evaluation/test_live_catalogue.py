@@ -10,8 +10,8 @@ import pytest
 
 from searcher.client import ServiceError
 from trainer.data import DataError, source_of
-from trainer.live_catalogue import measure_service, read_catalogue
-from trainer.report import report
+from trainer.evaluation.live_catalogue import measure_service, read_catalogue
+from trainer.evaluation.report import report
 
 PATHS = [f"shop/{name}.jpg" for name in "abcdef"]
 KINDS = ["hat", "hat", "hat", "bag", "bag", "belt"]  # of a to f; only f is a belt

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from hashing.settings import available_cores
-from trainer.distances import Distances
+from trainer.evaluation.distances import Distances
 
 AT_K = ("precision_at_k", "recall_at_k", "map_at_k")
 MEASURES = (*AT_K, "map")

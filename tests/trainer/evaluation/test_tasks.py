@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trainer.data import DataError, Pictures, is_held_out
-from trainer.tasks import tasks
+from trainer.evaluation.tasks import tasks
 
 
 def names(held_out: bool, count: int, start: int = 0) -> list[str]:

@@ -1,12 +1,12 @@
-"""The figures of `trainer.evaluate` and `trainer.live_catalogue` as text, 105 columns wide."""
+"""The figures of `evaluate` and `live_catalogue` as text, 105 columns wide."""
 
 import itertools
 
 import numpy as np
 
-from trainer.floors import PCA, RANDOM, RAW_PIXELS
-from trainer.measures import MEASURES, RECALL_LEVELS
-from trainer.views import BY_ROW, CODES, EMBEDDING, OUTPUTS
+from trainer.evaluation.floors import PCA, RANDOM, RAW_PIXELS
+from trainer.evaluation.measures import MEASURES, RECALL_LEVELS
+from trainer.evaluation.views import BY_ROW, CODES, EMBEDDING, OUTPUTS
 
 WIDTH = 42
 """Of the names at the left."""

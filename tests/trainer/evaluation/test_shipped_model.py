@@ -7,11 +7,11 @@ import pytest
 
 from tests import real_data
 from trainer.data import Pictures, read
-from trainer.encode import encoder
-from trainer.evaluate import evaluate
-from trainer.floors import PCA, RANDOM, RAW_PIXELS
+from trainer.evaluation.encode import encoder
+from trainer.evaluation.evaluate import evaluate
+from trainer.evaluation.floors import PCA, RANDOM, RAW_PIXELS
+from trainer.evaluation.views import CODES
 from trainer.recipe import read_recipe
-from trainer.views import CODES
 
 pytestmark = real_data.needed
 

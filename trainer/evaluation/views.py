@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from hashing.codes import pack
-from trainer.distances import Distances, by_code, by_cosine, by_hamming
-from trainer.encode import Encoded
+from trainer.evaluation.distances import Distances, by_code, by_cosine, by_hamming
+from trainer.evaluation.encode import Encoded
 
 CODES = "codes"
 BY_ROW = "codes, ties by row"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from trainer.encode import Encoded
-from trainer.floors import PCA, RANDOM, RAW_PIXELS, _principal_axes, floors
+from trainer.evaluation.encode import Encoded
+from trainer.evaluation.floors import PCA, RANDOM, RAW_PIXELS, _principal_axes, floors
 
 
 def test_the_axes_are_those_of_the_covariance():

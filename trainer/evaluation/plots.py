@@ -1,4 +1,4 @@
-"""The figures of `trainer.evaluate` and `trainer.live_catalogue` as plots.
+"""The figures of `trainer.evaluation.evaluate` and `trainer.evaluation.live_catalogue` as plots.
 
 Colours: Okabe and Ito's, told apart by everyone.
 """
@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hashing.codes import CODE_BITS
-from trainer.floors import PCA, RANDOM, RAW_PIXELS
-from trainer.measures import RECALL_LEVELS
-from trainer.views import CODES, EMBEDDING, OUTPUTS
+from trainer.evaluation.floors import PCA, RANDOM, RAW_PIXELS
+from trainer.evaluation.measures import RECALL_LEVELS
+from trainer.evaluation.views import CODES, EMBEDDING, OUTPUTS
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#777777"
@@ -150,8 +150,8 @@ def per_class(result: dict) -> Figure:
 
 
 def plots_of(result: dict) -> dict[str, Figure]:
-    """File name -> plot, of all that there is to draw in a result of `trainer.evaluate` or of
-    `trainer.live_catalogue`."""
+    """File name -> plot, of all that there is to draw in a result of `evaluate` or
+    `live_catalogue`."""
     if isinstance(result["retrieval"][result["first_row"]], str):
         return {}
     drawn = {"per_class.png": per_class(result)}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hashing.codes import pack
-from trainer.bits import bit_measures, bucket_measures, distance_histogram
+from trainer.evaluation.bits import bit_measures, bucket_measures, distance_histogram
 
 
 def test_the_histogram_counts_pairs_by_distance():

@@ -10,7 +10,7 @@ from PIL import Image
 from hashing.model import Model, Sidecar
 from tests.pictures import encoded
 from trainer.data import DataError, Pictures
-from trainer.encode import encode, encoder, thumbnails
+from trainer.evaluation.encode import encode, encoder, thumbnails
 
 SIZE = 16
 

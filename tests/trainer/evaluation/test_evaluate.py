@@ -5,12 +5,12 @@ import pytest
 from PIL import Image
 
 from tests.pictures import encoded
-from trainer.another_picture import DIVISORS
 from trainer.data import DataError, Pictures, is_held_out
-from trainer.evaluate import NO_QUERY, NOT_AVAILABLE, evaluate
-from trainer.floors import RANDOM, RAW_PIXELS
-from trainer.report import report
-from trainer.views import BY_ROW, CODES, EMBEDDING, OUTPUTS
+from trainer.evaluation.another_picture import DIVISORS
+from trainer.evaluation.evaluate import NO_QUERY, NOT_AVAILABLE, evaluate
+from trainer.evaluation.floors import RANDOM, RAW_PIXELS
+from trainer.evaluation.report import report
+from trainer.evaluation.views import BY_ROW, CODES, EMBEDDING, OUTPUTS
 
 KINDS = np.array(["Tshirts", "Shirts", "Dresses", "Shorts"])
 

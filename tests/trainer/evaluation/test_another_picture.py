@@ -6,8 +6,13 @@ from PIL import Image
 
 from hashing.picture import decode
 from tests.pictures import encoded
-from trainer.another_picture import COLOUR_CAST, DIVISORS, another_picture, other_pictures
 from trainer.data import Pictures
+from trainer.evaluation.another_picture import (
+    COLOUR_CAST,
+    DIVISORS,
+    another_picture,
+    other_pictures,
+)
 
 
 def transformed(pixels: np.ndarray, divisor: int = 2) -> np.ndarray:

@@ -3,8 +3,8 @@
 import numpy as np
 
 from hashing.codes import CODE_BITS, unpack
-from trainer.distances import Distances
-from trainer.measures import DIGITS, in_batches
+from trainer.evaluation.distances import Distances
+from trainer.evaluation.measures import DIGITS, in_batches
 
 
 def distance_histogram(

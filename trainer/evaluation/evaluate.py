@@ -7,16 +7,16 @@ import numpy as np
 
 from hashing.codes import pack
 from hashing.model import Model
-from trainer.another_picture import DIVISORS, other_pictures, transform
-from trainer.bits import bit_measures, bucket_measures, distance_histogram
 from trainer.data import DataError, Pictures
-from trainer.distances import by_hamming
-from trainer.encode import Encoded, Encoder, encode
-from trainer.floors import floors
-from trainer.measures import DIGITS, found, retrieval
+from trainer.evaluation.another_picture import DIVISORS, other_pictures, transform
+from trainer.evaluation.bits import bit_measures, bucket_measures, distance_histogram
+from trainer.evaluation.distances import by_hamming
+from trainer.evaluation.encode import Encoded, Encoder, encode
+from trainer.evaluation.floors import floors
+from trainer.evaluation.measures import DIGITS, found, retrieval
+from trainer.evaluation.tasks import Task, row_name, tasks
+from trainer.evaluation.views import BY_ROW, CODES, EMBEDDING, View, model_views
 from trainer.targets import trained_on
-from trainer.tasks import Task, row_name, tasks
-from trainer.views import BY_ROW, CODES, EMBEDDING, View, model_views
 
 NOT_AVAILABLE = "not available for this model"
 NO_QUERY = "no held-out picture has a value that the gallery has"

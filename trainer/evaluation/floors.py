@@ -3,9 +3,9 @@
 import numpy as np
 
 from hashing.codes import CODE_BITS, CODE_BYTES, pack
-from trainer.distances import by_euclidean, by_hamming
-from trainer.encode import COLUMNS, ROWS, Encoded
-from trainer.views import View
+from trainer.evaluation.distances import by_euclidean, by_hamming
+from trainer.evaluation.encode import COLUMNS, ROWS, Encoded
+from trainer.evaluation.views import View
 
 RAW_PIXELS = f"raw pixels, {COLUMNS}x{ROWS}"
 PCA = f"signs of {CODE_BITS} PCA axes"

@@ -18,9 +18,9 @@ import numpy as np
 
 from searcher.client import ServiceError, search
 from trainer.data import DataError, Source, read
-from trainer.measures import AT_K, Figures, measures_at_k, summary
-from trainer.tasks import with_first_two_together
-from trainer.views import CODES
+from trainer.evaluation.measures import AT_K, Figures, measures_at_k, summary
+from trainer.evaluation.tasks import with_first_two_together
+from trainer.evaluation.views import CODES
 
 AT_A_TIME = 4
 MOST_TOP_K = 1000
@@ -84,7 +84,7 @@ def read_catalogue(data: Path, source: Source) -> Catalogue:
 
 def measure_service(url: str, catalogue: Catalogue, k: int = 10, queries: int = 1000) -> dict:
     """Figures of the catalogue behind the service at `url`, as a JSON-ready dict like that of
-    `trainer.evaluate`; docs/training.md says what stands in it.
+    `trainer.evaluation.evaluate`; docs/training.md says what stands in it.
 
     queries: how many pictures are asked for at most; always the same of the same data.
     Raises DataError, ServiceError.
