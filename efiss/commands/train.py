@@ -90,10 +90,12 @@ def train(
     from trainer.checkpoint import CheckpointError
     from trainer.data import DataError, read
     from trainer.export import ParityError, export
+    from trainer.network import make_network
     from trainer.recipe import RecipeError, recipe_for
     from trainer.train import train as train_network
     from trainer.train import training_set
 
+    cache = run / "pictures.npy"
     out = out or run / f"{run.resolve().name}.pt"
     if out.suffix != ".pt":
         raise click.ClickException(f"--out {out} must end in .pt; its sidecar ends in .json")
@@ -108,22 +110,29 @@ def train(
         processes.keep_freed_memory()
         torch.set_num_threads(threads or max(1, available_cores() // processes.count_here()))
         run.mkdir(parents=True, exist_ok=True)
+        make_network(made)  # what it lacks is said before minutes of decoding
         _told(f"training on {where} in {processes.count()} process(es)")
         with _teller(run, tensorboard) as tell:
             parts = [read(data, source) for source in made.data]
-            examples = training_set(parts, made, run / "pictures.npy")
+            examples = training_set(parts, made, cache)
             classes = len(examples.targets.classes)
             _told(f"{len(examples)} pictures to train on, {classes} classes")
             network = train_network(
                 examples, made, run / "checkpoint.pt", where, _dtype(precision, where), tell
             )
         if processes.rank() == 0:
+            cache.unlink(missing_ok=True)
             sidecar = export(network.cpu(), out, made)
             size = out.stat().st_size / 1e6
             _told(f"wrote {out} ({size:.1f} MB, sha256 {sidecar.sha256[:12]}…)")
-    except (BackboneError, CheckpointError, DataError, ParityError, RecipeError) as error:
-        raise click.ClickException(str(error)) from error
-    except processes.ProcessesError as error:
+    except (
+        BackboneError,
+        CheckpointError,
+        DataError,
+        ParityError,
+        RecipeError,
+        processes.ProcessesError,
+    ) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"cannot write into {run}: {error}") from error
