@@ -56,6 +56,15 @@ def test_an_unfinished_run_is_exported_and_said_to_be_one(network, tmp_path):
     assert Model.load(tmp_path / "model.pt").sidecar.input_size == 32
 
 
+def test_another_input_size_stands_in_the_sidecar_and_in_the_program(network, tmp_path):
+    write_checkpoint(tmp_path, network, steps_done=12)
+    code, text = run("--run", tmp_path, "--out", tmp_path / "model.pt", "--input_size", "48")
+    assert code == 0, text
+    model = Model.load(tmp_path / "model.pt")
+    assert model.sidecar.input_size == 48
+    assert model.codes(np.zeros((2, 48, 48, 3), np.uint8)).shape == (2, 8)
+
+
 STEPS = {"steps_done": 1, "steps": 2}
 
 
