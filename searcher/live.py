@@ -25,10 +25,11 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Serving:
-    """An opened version and the model that made its codes; the two never change apart."""
+    """An opened version and the model that made its codes; the two never change apart.  A version
+    imported without a model has none."""
 
     index: OpenVersion
-    model: Model
+    model: Model | None
 
     @property
     def version(self) -> str:
@@ -102,10 +103,12 @@ class Follower:
 
     def _open(self, folder: Path) -> Serving:
         index, path = open_version(folder), versions.model_of(folder)
+        if path is None:
+            return Serving(index, None)
         sidecar = read_sidecar(path)
         if sidecar.sha256 != index.manifest.model["sha256"]:
             raise VersionError(f"{path} is not the model that made the codes of this version")
-        if self.serving and self.serving.model.sidecar == sidecar:
+        if self.serving and self.serving.model and self.serving.model.sidecar == sidecar:
             return Serving(index, self.serving.model)
         return Serving(index, Model.load(path, self._device))
 

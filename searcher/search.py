@@ -1,15 +1,31 @@
-"""Exact search in one opened version: codes -> the nearest rows, in a defined order."""
+"""Search in one opened version: codes -> the nearest rows, in a defined order."""
 
-import os
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from hashing.codes import CODE_BITS, CODE_BYTES, LARGEST_SIMILARITY, pack, similarity
 from searcher import versions
+from searcher.nearest import ALL, FEW, Among
 
 _SIMILARITY_BITS = (2 * LARGEST_SIMILARITY).bit_length()
 _ROW_BITS = 63 - CODE_BITS.bit_length() - _SIMILARITY_BITS
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Which rows may be answered.  max_distance: in bits.  shops: only those of these shops, of all
+    when None; exclude_shops: none of these.  A shop that the catalogue does not have has no rows.
+    by_product: one row a product, its first."""
+
+    max_distance: int = CODE_BITS
+    shops: frozenset[str] | None = None
+    exclude_shops: frozenset[str] = frozenset()
+    by_product: bool = False
+
+
+EVERYTHING = Selection()
 
 
 class OpenVersion:
@@ -19,13 +35,8 @@ class OpenVersion:
         self.manifest = versions.read_manifest(folder)
         if problems := versions.check_sizes(folder, self.manifest):
             raise versions.VersionError(f"{folder} is not complete: " + "; ".join(problems))
-        self._index = versions.open_index(folder)
-        # FAISS's counting search keeps equal distances in row order; for its heap that is not said.
-        self._index.use_heap = False
-        self._offsets, self._paths = versions.open_paths(folder)
-        if problems := versions.check_rows(self.manifest, self._index, self._offsets, self._paths):
-            raise versions.VersionError(f"{folder} is damaged: " + "; ".join(problems))
-        self._codes = versions.codes_of(self._index)
+        self._nearest, self._columns = versions.open_index(folder, self.manifest)
+        self.path, self.row = self._columns.path, self._columns.row
 
     def search(
         self, codes: np.ndarray, k: int, outputs: np.ndarray | None = None
@@ -34,71 +45,83 @@ class OpenVersion:
 
         With outputs they are ordered by (Hamming distance, -similarity, row), where similarity is
         that of `hashing.codes.similarity`: an order that means something among equal distances.
+        Of an approximate index (`manifest.index_mode`) some of the nearest rows may be missing.
 
         codes: uint8 [n, 8].  outputs: float32 [n, 64], what the codes were packed from.  Returns
         rows int64 [n, k] and distances in bits int32 [n, k]; where the index has fewer than k rows,
         row and distance are -1 from there on.  Raises ValueError.
         """
         _check_query(codes, k, outputs)
-        found = min(k, self.manifest.rows)
-        if outputs is None:
-            distances, rows = self._index.search(codes, found)
-        else:
-            rows, distances = self._search_by_similarity(codes, outputs, found)
-        if found == k:
-            return rows, distances
-        missing = ((0, 0), (0, k - found))
-        return (
-            np.pad(rows, missing, constant_values=-1),
-            np.pad(distances, missing, constant_values=-1),
-        )
-
-    def _search_by_similarity(self, codes, outputs, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """`search` with outputs, for a k that the index has."""
-        # A few more than k cost little, and mostly all rows as far away as the k-th are among them.
-        looked = min(k + min(k, 1000) + 100, self.manifest.rows)
-        near = self._index.search(codes, looked)
-        rows = np.empty((len(codes), k), np.int64)
-        distances = np.empty((len(codes), k), np.int32)
-        for i, of_query in enumerate(zip(*near, strict=True)):
-            candidates = self._with_all_ties(codes[i], k, *of_query)
-            rows[i], distances[i] = self._first_by_similarity(outputs[i], k, *candidates)
+        rows = np.full((len(codes), k), -1, np.int64)
+        distances = np.full((len(codes), k), -1, np.int32)
+        for i, code in enumerate(codes):
+            own_rows, own_distances = self._ranked(code, k, None if outputs is None else outputs[i])
+            rows[i, : len(own_rows)], distances[i, : len(own_rows)] = own_rows, own_distances
         return rows, distances
 
-    def _with_all_ties(self, code, k: int, distances, rows) -> tuple[np.ndarray, np.ndarray]:
-        """All rows of the index that are not farther away than the k-th: (distances, rows).
+    def select(
+        self,
+        code: np.ndarray,
+        count: int,
+        outputs: np.ndarray | None = None,
+        selection: Selection = EVERYTHING,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The first `count` of the selected rows in the order of `search`, fewer when there are no
+        more: rows int64 [f] and distances in bits int32 [f].
 
-        distances, rows: more than k of the nearest, if there are, as FAISS returns them.
+        code: uint8 [8].  outputs: float32 [64] or None.  Raises ValueError.
         """
-        last = distances[k - 1]
-        tied = np.searchsorted(distances, last, side="right")
-        # At distance 0 all are the same code: the first by row, which FAISS returns, will do.
-        if tied < len(rows) or tied == self.manifest.rows or last == 0:
-            return distances[:tied], rows[:tied]
-        _, distances, rows = self._index.range_search(code[None], int(last) + 1)
-        return distances, rows
-
-    def _first_by_similarity(self, outputs, k: int, distances, rows):
-        """The first k of these rows by (distance, -similarity, row): (rows, distances)."""
-        similar = similarity(outputs, self._codes.take(rows, axis=0))
-        # One number a row that sorts as the three do: 7, 18 and 38 bits.
-        keys = distances.astype(np.int64) << _SIMILARITY_BITS
-        keys |= LARGEST_SIMILARITY - similar
-        keys <<= _ROW_BITS
-        keys |= rows
-        if k < len(keys):
-            keys = np.partition(keys, k - 1)[:k]
-        keys.sort()
-        return keys & ((1 << _ROW_BITS) - 1), keys >> (_SIMILARITY_BITS + _ROW_BITS)
-
-    def path(self, row: int) -> str:
-        """The path of a row as the catalogue spells it (bytes that are not UTF-8 as surrogates)."""
-        start, end = int(self._offsets[row]), int(self._offsets[row + 1])
-        return os.fsdecode(self._paths[start:end].tobytes())
+        _check_query(code[None], count, None if outputs is None else outputs[None])
+        among = self._among(selection)
+        if not selection.by_product:
+            return self._ranked(code, count, outputs, selection.max_distance, among)
+        looked = count
+        while True:
+            # The first rows of the ranking hold the first of every product that is among them.
+            looked = min(2 * looked, self.manifest.rows)
+            rows, distances = self._ranked(code, looked, outputs, selection.max_distance, among)
+            _, first = np.unique(self._columns.product_of(rows), return_index=True)
+            first.sort()
+            if len(first) >= count or len(rows) < looked or looked == self.manifest.rows:
+                return rows[first[:count]], distances[first[:count]]
 
     def code(self, row: int) -> np.ndarray:
         """The code of a row: uint8 [8]."""
-        return self._index.reconstruct(int(row))
+        return self._nearest.codes[int(row)].copy()
+
+    @property
+    def ways(self) -> dict[str, int]:
+        """How often each way of `searcher.nearest.Nearest` led to an answer."""
+        return dict(self._nearest.ways)
+
+    def _ranked(self, code, count, outputs, farthest=CODE_BITS, among=ALL):
+        """The first `count` rows by (distance, -similarity, row): (rows, distances)."""
+        distances, rows = self._nearest.find(code, count, farthest, among)
+        # One number a row that sorts as the three do: 7, 18 and 38 bits.
+        keys = distances.astype(np.int64) << _SIMILARITY_BITS
+        if outputs is not None:
+            codes = self._nearest.codes.take(rows, axis=0)
+            keys |= LARGEST_SIMILARITY - similarity(outputs, codes)
+        keys <<= _ROW_BITS
+        keys |= rows
+        if count < len(keys):
+            keys = np.partition(keys, count - 1)[:count]
+        keys.sort()
+        distances = (keys >> (_SIMILARITY_BITS + _ROW_BITS)).astype(np.int32)
+        return keys & ((1 << _ROW_BITS) - 1), distances
+
+    def _among(self, selection: Selection) -> Among:
+        """The rows of the selected shops."""
+        if selection.shops is None and not selection.exclude_shops:
+            return ALL
+        numbers = self._columns.shops
+        is_chosen = np.full(len(numbers), selection.shops is None)
+        is_chosen[[numbers[name] for name in (selection.shops or ()) if name in numbers]] = True
+        is_chosen[[numbers[name] for name in selection.exclude_shops if name in numbers]] = False
+        if self._columns.rows_in[is_chosen].sum() > FEW * self.manifest.rows:
+            return Among(keep=lambda rows: is_chosen[self._columns.shop_of(rows)])
+        rows = [self._columns.rows_of(shop) for shop in np.flatnonzero(is_chosen)]
+        return Among(rows=np.concatenate(rows) if rows else np.empty(0, np.int64))
 
 
 def _check_query(codes: np.ndarray, k: int, outputs: np.ndarray | None) -> None:

@@ -4,9 +4,10 @@
         CURRENT                 the name of the live version
         1.0.0/                  one version, never changed once it is there
             index.bin           FAISS binary index of the codes, row i = picture i
-            paths.bin           the pictures' paths, UTF-8, one after the other
-            paths.offsets.npy   uint64 [rows + 1], where each path begins and the last ends
-            model.pt model.json the model that made the codes, and its sidecar
+            tables.*.npy        of a large index: tables to look up codes in (`searcher.tables`)
+            paths.* shops.* products.npy    what else is known of a row (`searcher.columns`)
+            model.pt model.json the model that made the codes, and its sidecar; an index imported
+                                without a model has none
             rejected.csv        lines of the catalogue that are not in the index, and why
             manifest.json       counts, origin, and size and sha256 of every other file
         .new-1.1.0/             a version being written; renamed when it is complete
@@ -21,7 +22,6 @@ import dataclasses
 import datetime
 import fcntl
 import hashlib
-import io
 import json
 import os
 import re
@@ -32,12 +32,28 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from hashing.codes import CODE_BITS
+from hashing.codes import CODE_BITS, CODE_BYTES
+from searcher import columns, tables
+from searcher.columns import Columns, Paths
+from searcher.nearest import Nearest, steps_for_recall
+from searcher.tables import Tables
 
 _VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
-_INDEX, _PATHS, _OFFSETS = "index.bin", "paths.bin", "paths.offsets.npy"
-_MODEL, _SIDECAR, _REJECTED = "model.pt", "model.json", "rejected.csv"
-_FILES = (_INDEX, _PATHS, _OFFSETS, _MODEL, _SIDECAR, _REJECTED)
+_INDEX, _REJECTED = "index.bin", "rejected.csv"
+_MODEL, _SIDECAR = "model.pt", "model.json"
+_STARTS, _ROWS = "tables.starts.npy", "tables.rows.npy"
+_FILES = (
+    _INDEX,
+    _REJECTED,
+    columns.PATHS,
+    columns.SHOPS,
+    *(f"{name}.npy" for name in columns.ARRAYS),
+)
+"""Of every version; others have tables and a model as well."""
+
+DEFAULT, FAST = "default", "unnecessary fast"
+INDEX_MODES = {DEFAULT: DEFAULT, FAST: FAST, "ivf": FAST}
+"""What may be asked for -> the mode: exact or approximate search (`ivf` is the old name of it)."""
 _MANIFEST, _CURRENT, _LOCK = "manifest.json", "CURRENT", ".lock"
 _NEW, _OLD = ".new-", ".old-"
 
@@ -51,8 +67,10 @@ class Manifest:
     """What a version says of itself.
 
     rows: pictures in the index.  rejected: lines of the catalogue left out.  created: UTC, ISO
-    8601.  model: name and sha256 of the model.  catalogue: path as given, sha256 and lines of the
-    list the index was built from.  files: name -> {"bytes", "sha256"}.
+    8601.  model: name and sha256 of the model; empty without one.  search: of an approximate index
+    `steps`, the last step of lookup, and `recall`, what that gave when it was built; else empty.
+    catalogue: path as given, sha256 and lines of the list the index was built from.  files: name ->
+    {"bytes", "sha256"}.
     """
 
     version: str
@@ -62,6 +80,7 @@ class Manifest:
     index_mode: str
     created: str
     model: dict
+    search: dict
     catalogue: dict
     files: dict
 
@@ -71,17 +90,18 @@ class Contents:
     """What goes into a version.  Row i of codes (uint8 [n, 8]) is the picture paths[i].
 
     rejected: (path, reason) of the catalogue's lines left out.  model: the .pt file, its sidecar
-    beside it; model_name and model_sha256 as the sidecar says.
+    beside it, or None; model_name and model_sha256 as the sidecar says.  index_mode: one of
+    INDEX_MODES.
     """
 
     codes: np.ndarray
-    paths: list[str]
+    paths: list[str] | Paths
     rejected: list[tuple[str, str]]
-    model: Path
+    model: Path | None
     model_name: str
     model_sha256: str
     catalogue: dict
-    index_mode: str = "default"
+    index_mode: str = DEFAULT
 
 
 def parse(version: str) -> tuple[int, int, int]:
@@ -115,11 +135,18 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of the version in `folder`.  Raises VersionError."""
     path = folder / _MANIFEST
     try:
-        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(values, dict) and "search" not in values:
+            raise VersionError(
+                f"{folder} was made by an older version of this program; index the catalogue again"
+            )
+        manifest = Manifest(**values)
     except FileNotFoundError:
         raise VersionError(
             f"{folder} is not a version of an index: it has no {_MANIFEST}"
         ) from None
+    except VersionError:
+        raise
     except (OSError, ValueError, TypeError) as error:
         raise VersionError(f"{path} cannot be read: {error}") from error
     if not _is_well_formed(manifest):
@@ -136,14 +163,16 @@ def _is_well_formed(manifest: Manifest) -> bool:
     fields = {field.name: field.type for field in dataclasses.fields(Manifest)}
     return (
         has(vars(manifest), **fields)
-        and has(manifest.model, name=str, sha256=str)
+        and (not manifest.model or has(manifest.model, name=str, sha256=str))
+        and (not manifest.search or has(manifest.search, steps=int, recall=float))
         and all(has(entry, bytes=int, sha256=str) for entry in manifest.files.values())
     )
 
 
-def model_of(folder: Path) -> Path:
-    """The model that made the codes of the version in `folder` (.pt, its sidecar beside it)."""
-    return folder / _MODEL
+def model_of(folder: Path) -> Path | None:
+    """The model that made the codes of the version in `folder` (.pt, its sidecar beside it), or
+    None when it was published without one."""
+    return folder / _MODEL if (folder / _MODEL).exists() else None
 
 
 # -- live version --------------------------------------------------------------------------------
@@ -204,7 +233,7 @@ def verify(folder: Path) -> list[str]:
         manifest = read_manifest(folder)
     except VersionError as error:
         return [str(error)]
-    missing = set(_FILES) - set(manifest.files)
+    missing = {*_FILES, *([_MODEL, _SIDECAR] if manifest.model else [])} - set(manifest.files)
     problems = [f"the manifest does not name {name}" for name in sorted(missing)]
     if manifest.version != folder.name.removeprefix(_NEW):
         problems.append(f"the manifest is of version {manifest.version}")
@@ -223,13 +252,18 @@ def verify(folder: Path) -> list[str]:
 
 def _check_contents(folder: Path, manifest: Manifest) -> list[str]:
     try:
-        index, (offsets, paths) = open_index(folder), open_paths(folder)
-        sidecar = json.loads((folder / _SIDECAR).read_bytes())
+        index, own = open_index(folder, manifest)
+        offsets = own.paths.offsets
+        sidecar = json.loads((folder / _SIDECAR).read_bytes()) if manifest.model else None
+    except VersionError as error:
+        return [str(error)]
     except (OSError, RuntimeError, ValueError) as error:
         return [f"a file cannot be opened: {error}"]
-    problems = check_rows(manifest, index, offsets, paths)
-    if not problems and (offsets[1:] < offsets[:-1]).any():
-        problems.append(f"{_OFFSETS} is not in ascending order")
+    problems = []
+    if (offsets[1:] < offsets[:-1]).any():
+        problems.append("paths.offsets.npy is not in ascending order")
+    if not manifest.model:
+        return problems
     if manifest.files[_MODEL]["sha256"] != manifest.model["sha256"]:
         problems.append(f"{_MODEL} is not the model that the manifest names")
     if not isinstance(sidecar, dict) or sidecar.get("sha256") != manifest.model["sha256"]:
@@ -237,44 +271,30 @@ def _check_contents(folder: Path, manifest: Manifest) -> list[str]:
     return problems
 
 
-def check_rows(manifest: Manifest, index: faiss.IndexBinary, offsets, paths) -> list[str]:
-    """Quick check: index and path table have the manifest's number of rows.  Returns the problems.
+# -- opening -------------------------------------------------------------------------------------
 
-    offsets, paths: as `open_paths` returns them.
-    """
+
+def open_index(folder: Path, manifest: Manifest) -> tuple[Nearest, Columns]:
+    """The codes of a version and its columns, memory-mapped: workers on one machine share their
+    pages.  Raises VersionError when they do not have the manifest's number of rows; OSError,
+    RuntimeError or ValueError when a file cannot be opened."""
+    index = faiss.read_index_binary(str(folder / _INDEX), faiss.IO_FLAG_MMAP_IFC)
     problems = []
     if index.ntotal != manifest.rows or index.d != manifest.bits:
         problems.append(
             f"{_INDEX} holds {index.ntotal} codes of {index.d} bits, "
             f"the manifest says {manifest.rows} of {manifest.bits}"
         )
-    if len(offsets) != manifest.rows + 1:
-        problems.append(f"{_OFFSETS} has {len(offsets) - 1} rows, the manifest {manifest.rows}")
-    elif offsets[0] != 0 or offsets[-1] != len(paths):
-        problems.append(f"{_OFFSETS} does not fit {_PATHS}")
-    return problems
-
-
-# -- opening -------------------------------------------------------------------------------------
-
-
-def open_index(folder: Path) -> faiss.IndexBinary:
-    """The FAISS index of a version, memory-mapped: workers on one machine share its pages."""
-    return faiss.read_index_binary(str(folder / _INDEX), faiss.IO_FLAG_MMAP_IFC)
-
-
-def codes_of(index: faiss.IndexBinaryFlat) -> np.ndarray:
-    """The codes in an opened index, not copied: uint8 [rows, 8], valid while `index` lives."""
-    codes = faiss.rev_swig_ptr(index.xb.data(), index.ntotal * index.code_size)
-    codes = codes.reshape(index.ntotal, index.code_size)
-    codes.flags.writeable = False  # the file is mapped for reading only
-    return codes
-
-
-def open_paths(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The path table, memory-mapped: offsets uint64 [rows + 1] and bytes uint8 [total]."""
-    offsets = np.load(folder / _OFFSETS, mmap_mode="r")
-    return offsets, np.memmap(folder / _PATHS, np.uint8, mode="r")
+    lookup = None
+    if _STARTS in manifest.files:
+        lookup = Tables(*(np.load(folder / name, mmap_mode="r") for name in (_STARTS, _ROWS)))
+        if not lookup.fits or len(lookup.rows) != tables.TABLES * manifest.rows:
+            problems.append(f"{_STARTS} and {_ROWS} do not fit the index")
+    own = Columns(folder)
+    problems += own.problems(manifest.rows)
+    if problems:
+        raise VersionError(f"{folder} is damaged: " + "; ".join(problems))
+    return Nearest(index, lookup, manifest.search.get("steps")), own
 
 
 # -- publishing ----------------------------------------------------------------------------------
@@ -330,8 +350,13 @@ def publish(root: Path, version: str, contents: Contents, replace: bool = False)
     version's name; with `replace` the one before comes back.  Raises VersionError, OSError.
     """
     check_new(root, version, replace)
-    if len(contents.codes) != len(contents.paths) or not contents.paths:
+    if len(contents.codes) != len(contents.paths) or not len(contents.paths):
         raise VersionError(f"{len(contents.codes)} codes for {len(contents.paths)} paths")
+    if len(contents.codes) > columns.MOST_ROWS:
+        raise VersionError(
+            f"{len(contents.codes)} rows are more than an index takes ({columns.MOST_ROWS}); split "
+            "the catalogue"
+        )
     staged = root / (_NEW + version)
     staged.mkdir()
     try:
@@ -349,38 +374,55 @@ def publish(root: Path, version: str, contents: Contents, replace: bool = False)
 
 
 def _write_version(folder: Path, root: Path, version: str, contents: Contents) -> Manifest:
+    codes = np.ascontiguousarray(contents.codes)
     index = faiss.IndexBinaryFlat(CODE_BITS)
-    index.add(np.ascontiguousarray(contents.codes))
+    index.add(codes)
     _write(folder / _INDEX, faiss.serialize_index_binary(index))
-
-    encoded = [os.fsencode(path) for path in contents.paths]
-    offsets = np.zeros(len(encoded) + 1, np.uint64)
-    np.cumsum([len(path) for path in encoded], out=offsets[1:])
-    _write(folder / _PATHS, b"".join(encoded))
-    table = io.BytesIO()  # np.save into a file words a full disk as "n requested and m written"
-    np.save(table, offsets)
-    _write(folder / _OFFSETS, table.getbuffer())
-
-    _place_model(folder, root, contents)
+    search = _write_tables(folder, index, INDEX_MODES[contents.index_mode])
+    paths = contents.paths if isinstance(contents.paths, Paths) else Paths.of(contents.paths)
+    _write(folder / columns.PATHS, paths.text)
+    arrays, shops = columns.build(paths)
+    for name, array in arrays.items():
+        _save(folder / f"{name}.npy", array)
+    _write(folder / columns.SHOPS, columns.shops_json(shops))
+    if contents.model:
+        _place_model(folder, root, contents)
     write_rejected(folder / _REJECTED, contents.rejected)
 
     manifest = Manifest(
         version=version,
-        rows=len(contents.paths),
+        rows=len(codes),
         rejected=len(contents.rejected),
         bits=CODE_BITS,
-        index_mode=contents.index_mode,
+        index_mode=INDEX_MODES[contents.index_mode],
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        model={"name": contents.model_name, "sha256": contents.model_sha256},
+        model={"name": contents.model_name, "sha256": contents.model_sha256}
+        if contents.model
+        else {},
+        search=search,
         catalogue=contents.catalogue,
         files={
-            name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)}
-            for name in _FILES
+            path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            for path in sorted(folder.iterdir())
         },
     )
     _write(folder / _MANIFEST, (json.dumps(dataclasses.asdict(manifest), indent=2) + "\n").encode())
     _sync_folder(folder)
     return manifest
+
+
+def _write_tables(folder: Path, index: faiss.IndexBinaryFlat, mode: str) -> dict:
+    """The tables of an index that is large enough for them; what the manifest says of search."""
+    if index.ntotal < tables.FEWEST_ROWS:
+        return {"steps": 0, "recall": 1.0} if mode == FAST else {}  # a scan is as fast, and exact
+    codes = faiss.vector_to_array(index.xb).reshape(-1, CODE_BYTES)
+    lookup = tables.build(codes)
+    _save(folder / _STARTS, lookup.starts)
+    _save(folder / _ROWS, lookup.rows)
+    if mode != FAST:
+        return {}
+    steps, recall = steps_for_recall(index, lookup)
+    return {"steps": steps, "recall": recall}
 
 
 def write_rejected(path: Path, rejected: Iterable[tuple[str, str]]) -> None:
@@ -403,6 +445,15 @@ def _place_model(folder: Path, root: Path, contents: Contents) -> None:
     if not (folder / _MODEL).exists():
         _write(folder / _MODEL, contents.model.read_bytes())
     _write(folder / _SIDECAR, contents.model.with_suffix(".json").read_bytes())
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    """As numpy.save, which words a full disk as "n requested and m written"."""
+    header = np.lib.format.header_data_from_array_1_0(array)
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(np.ascontiguousarray(array).data)
+        _sync(file)
 
 
 def _write(path: Path, data) -> None:
