@@ -14,6 +14,10 @@ COMMANDS = {
     ),
     "hash": ("efiss.commands.hash:hash_pictures", "Hash pictures into a file of codes."),
     "index": ("indexer.main:main", "Build a version of the index from a catalogue."),
+    "import": (
+        "efiss.commands.import_codes:import_codes",
+        "Build a version from codes computed elsewhere.",
+    ),
     "versions": ("efiss.commands.versions:versions", "List the versions of the index."),
     "verify": ("efiss.commands.versions:verify", "Check a version: checksums, rows, codes."),
     "activate": ("efiss.commands.versions:activate", "Make a version the live one."),
