@@ -91,6 +91,23 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise _damaged(path) from error
 
 
+def start_from(network: HashNetwork, path: Path) -> None:
+    """Give the network the weights of another run's: of the same backbone, and of the hash layer if
+    it has the same shape.  Raises CheckpointError."""
+    other = read_checkpoint(path).network
+    if _shapes(network.backbone) != _shapes(other.backbone):
+        raise CheckpointError(
+            f"start: {path} has another backbone; give the recipe the same, or leave start out"
+        )
+    network.backbone.load_state_dict(other.backbone.state_dict())
+    if _shapes(network.hash) == _shapes(other.hash):
+        network.hash.load_state_dict(other.hash.state_dict())
+
+
+def _shapes(module: torch.nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in module.state_dict().items()}
+
+
 def _recipe(state: dict, path: Path) -> Recipe:
     try:
         return recipe_from(state["recipe"])

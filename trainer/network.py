@@ -10,16 +10,20 @@ from trainer.recipe import Recipe
 class HashNetwork(nn.Module):
     """float [n, 3, size, size], normalised -> float [n, bits].
 
-    The hash layer is a linear one without bias and a batch norm: the sign of an output is a bit, so
-    its mean over the data belongs at zero.
+    The hash layer ends in a linear one without bias and a batch norm: the sign of an output is a
+    bit, so its mean over the data belongs at zero.  hidden: width of a layer before it, 0 without.
     """
 
-    def __init__(self, backbone: nn.Module, width: int, bits: int):
+    def __init__(self, backbone: nn.Module, width: int, bits: int, hidden: int = 0):
         super().__init__()
         self.backbone = backbone
-        self.hash = nn.Sequential(nn.Linear(width, bits, bias=False), nn.BatchNorm1d(bits))
+        layers: list[nn.Module] = []
+        if hidden:
+            layers = [nn.Linear(width, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
+            width = hidden
+        self.hash = nn.Sequential(*layers, nn.Linear(width, bits, bias=False), nn.BatchNorm1d(bits))
         # The loss does not see a shift of all outputs; a bias would follow rounding errors alone.
-        self.hash[1].bias.requires_grad_(False)
+        self.hash[-1].bias.requires_grad_(False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.hash(self.backbone(x))
@@ -29,5 +33,6 @@ def make_network(recipe: Recipe, with_weights: bool = True) -> HashNetwork:
     """The recipe's network, at its start.  with_weights: load pretrained ones where the recipe says
     so; without, for a network whose weights are loaded next.  Raises BackboneError."""
     backbone = make_backbone(recipe.backbone, recipe.pretrained, with_weights, recipe.weights)
-    network = HashNetwork(backbone, width_of(backbone, recipe.input_size), recipe.bits)
+    width = width_of(backbone, recipe.input_size)
+    network = HashNetwork(backbone, width, recipe.bits, recipe.hidden)
     return network.to(memory_format=torch.channels_last)

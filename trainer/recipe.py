@@ -32,8 +32,16 @@ class Recipe:
     weights: file of a state dict that the pretrained backbone starts from; empty: the weights that
     the backbone brings.
 
+    start: checkpoint of another run whose network this one goes on with, but for a hash layer of
+    another shape; empty: none.
+
+    hidden: width of a layer of the hash layer before its last; 0: it is a single one.
+
     frozen: how many of the backbone's parts, from the first, keep the weights they start with: what
     they see of edges and colours is general, and a step costs a third less.
+
+    fixed_views: 0, or how many views of every picture are looked at before the training, which is
+    then of the hash layer alone, on the float embeddings of these views: batches may be large.
 
     training_sizes: sides in pixels of what the network sees while it trains, the epochs divided
     evenly among them.  input_size: the side it is used with.
@@ -41,11 +49,17 @@ class Recipe:
     The losses: `scale` and `margin` of RelaHash; the weights of the terms `instance` (two views of
     one picture get one code) and `embedding` (codes are as similar as the float embeddings they are
     made from), 0 without.
+
+    own_bits: the last bits of a code, which RelaHash does not see and the instance term sees alone:
+    for what the labels do not say.  alike: a label; the instance term then tells a picture only
+    from those that have the same value of it.
     """
 
     backbone: str = "efficientnet-lite0"
     pretrained: bool = True
     weights: str = ""
+    start: str = ""
+    hidden: int = 0
     labels: dict[str, float] = dataclasses.field(default_factory=dict)
     minimum_count: int = 1
     leave_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
@@ -56,6 +70,7 @@ class Recipe:
     learning_rate: float = 3e-3
     backbone_learning_rate: float = 5e-4
     frozen: int = 0
+    fixed_views: int = 0
     weight_decay: float = 0.05
     averaging: float = 0.998
     sampling_power: float = 0.5
@@ -66,6 +81,8 @@ class Recipe:
     scale: float = 16.0
     instance: float = 0.5
     embedding: float = 0.5
+    own_bits: int = 0
+    alike: str = ""
     resampling: str = "bilinear"
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
@@ -104,6 +121,8 @@ class Recipe:
             raise RecipeError("mean and std must be three numbers each, those of std not 0")
         if self.weights and not self.pretrained:
             raise RecipeError("weights are of a pretrained backbone; set pretrained = true")
+        if self.fixed_views == 1 and self.instance:
+            raise RecipeError("fixed_views must be 2 or more for the instance term, or 0")
         if not all(0 < weight < 1e6 for weight in self.labels.values()):
             raise RecipeError("the weights in labels must be greater than 0")
 
@@ -113,7 +132,9 @@ _BOUNDS = {
     "batch_size": (2, 65_536),
     "learning_rate": (1e-9, 10),
     "backbone_learning_rate": (0, 10),
+    "hidden": (0, 65_536),
     "frozen": (0, 1000),
+    "fixed_views": (0, 100),
     "weight_decay": (0, 10),
     "averaging": (0, 0.99999),
     "sampling_power": (0, 1),
@@ -124,6 +145,7 @@ _BOUNDS = {
     "scale": (1e-3, 1000),
     "instance": (0, 100),
     "embedding": (0, 100),
+    "own_bits": (0, CODE_BITS - 1),
     "seed": (0, 2**31),
 }
 _CHOICES = {"augmentation": ("none", "mild", "phone"), "resampling": tuple(RESAMPLINGS)}

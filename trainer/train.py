@@ -17,8 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainer import augment, data, processes, relahash
-from trainer.checkpoint import resume, save
+from trainer.checkpoint import resume, save, start_from
 from trainer.data import Pictures
+from trainer.embedded import embedded
 from trainer.network import HashNetwork, make_network
 from trainer.recipe import Recipe
 from trainer.targets import Targets, joined, targets_of, trained_on
@@ -29,11 +30,13 @@ WARM_UP_SHARE = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSet:
-    """pixels: uint8 [n, s, s, 3].  groups: int64 [n], the same number for copies of a picture."""
+    """pixels: uint8 [n, s, s, 3].  groups: int64 [n], the same number for copies of a picture.
+    alike: int64 [n], the same number for equal values of the recipe's label `alike`, or None."""
 
     pixels: np.ndarray
     targets: Targets
     groups: np.ndarray
+    alike: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -41,8 +44,9 @@ class TrainingSet:
     def digest(self) -> str:
         """Of classes, targets and groups, row by row: equal for the same data alone."""
         digest = hashlib.sha256("\n".join(self.targets.classes).encode())
-        for values in (self.targets.rows, self.targets.sampling, self.groups):
-            digest.update(np.ascontiguousarray(values))
+        for values in (self.targets.rows, self.targets.sampling, self.groups, self.alike):
+            if values is not None:
+                digest.update(np.ascontiguousarray(values))
         return digest.hexdigest()
 
 
@@ -69,8 +73,14 @@ def training_set(parts: list[Pictures], recipe: Recipe, cache: Path | None = Non
             f"the data has no label {min(missing)}; it has {', '.join(sorted(known))}; "
             "correct leave_out in the recipe"
         )
+    if recipe.alike and recipe.alike not in known:
+        raise data.DataError(
+            f"the data has no label {recipe.alike}; it has {', '.join(sorted(known))}; correct "
+            "alike in the recipe"
+        )
     kept = [trained_on(part, recipe.leave_out) for part in parts]
-    targets = _weighed(targets_of(joined(parts, kept), recipe), parts, kept, recipe)
+    labels = joined(parts, kept)
+    targets = _weighed(targets_of(labels, recipe), parts, kept, recipe)
     size = recipe.input_size
     shape = (sum(int(rows.sum()) for rows in kept), size, size, 3)
     if processes.rank() == 0:
@@ -90,7 +100,13 @@ def training_set(parts: list[Pictures], recipe: Recipe, cache: Path | None = Non
         for number, (part, rows) in enumerate(zip(parts, kept, strict=True))
         for group in part.groups[rows]
     ]
-    return TrainingSet(pixels, targets, np.unique(names, return_inverse=True)[1])
+    alike = _numbers(labels[recipe.alike]) if recipe.alike else None
+    return TrainingSet(pixels, targets, _numbers(names), alike)
+
+
+def _numbers(values) -> np.ndarray:
+    """int64 [n]: equal values, equal numbers."""
+    return np.unique(values, return_inverse=True)[1]
 
 
 def train(
@@ -109,6 +125,8 @@ def train(
     BackboneError.
     """
     run = _Run(examples, recipe, torch.device(device), precision)
+    if recipe.fixed_views:
+        run.fix_backbone(checkpoint.parent)
     parts = run.parts()
     digest = examples.digest()
     first = resume(checkpoint, recipe, digest, run.steps, parts)
@@ -156,11 +174,17 @@ class _Run:
         self.precision = precision
         self.steps_an_epoch = max(1, len(examples) // recipe.batch_size)
         self.steps = self.steps_an_epoch * recipe.epochs
-        self.network = make_network(recipe).to(device).train()
+        self.network = make_network(recipe)
+        if recipe.start:
+            start_from(self.network, Path(recipe.start))
+        self.network = self.network.to(device).train()
         for part in list(self.network.backbone.children())[: recipe.frozen]:
             part.requires_grad_(False)
         if device.type == "cuda" and processes.count() > 1:
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
+        # Of a fixed backbone: float16 [n, width] of every view of all pictures.
+        self.embeddings: list[np.ndarray] = []
+        self.shares = not recipe.fixed_views  # whether the processes share a batch
         step = _Step(self.network)
         self.forward = DistributedDataParallel(step) if processes.count() > 1 else step
         self.optimizer = torch.optim.AdamW(
@@ -185,8 +209,27 @@ class _Run:
                 self.network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
             )
         self.centroids = relahash.centroids(
-            len(examples.targets.classes), recipe.bits, recipe.seed
+            len(examples.targets.classes), recipe.bits - recipe.own_bits, recipe.seed
         ).to(device)
+
+    def fix_backbone(self, folder: Path) -> None:
+        """Look at all pictures now, and train the hash layer alone.  folder: keeps the embeddings,
+        by what they depend on."""
+        backbone = self.network.backbone.eval().requires_grad_(False)
+        digest = hashlib.sha256(f"{self.recipe} {self.examples.digest()}".encode())
+        for value in backbone.state_dict().values():
+            digest.update(value.cpu().contiguous().numpy())
+        for view in range(self.recipe.fixed_views):
+
+            def see(rows: np.ndarray, view: int = view) -> torch.Tensor:
+                draw = np.random.default_rng([self.recipe.seed, view, rows[0]])
+                how = self._strengths()[min(view, 1)]
+                return backbone(self._views(rows, draw, [how], self.recipe.input_size)[0])
+
+            path = folder / f"embeddings-{digest.hexdigest()[:16]}-{view + 1}.npy"
+            label = f"view {view + 1} of {self.recipe.fixed_views}"
+            self.embeddings.append(embedded(see, len(self.examples), label, path))
+        self.forward = lambda embeddings: (embeddings, self.network.hash(embeddings))
 
     @property
     def result(self) -> HashNetwork:
@@ -204,21 +247,29 @@ class _Run:
 
     def step(self, number: int) -> dict[str, float]:
         """One step; its losses by name."""
-        rows, views = self._batch(number)
+        rows, seen = self._known(number) if self.embeddings else self._batch(number)
         targets = torch.from_numpy(self.examples.targets.rows[rows]).to(self.device)
         with torch.autocast(
             self.device.type, self.precision, enabled=self.precision != torch.float32
         ):
-            embeddings, outputs = self.forward(views)
-        recipe = self.recipe
+            embeddings, outputs = self.forward(seen)
+        recipe, labelled = self.recipe, self.recipe.bits - self.recipe.own_bits
         losses = {
             "relahash": relahash.loss(
-                outputs, targets.repeat(len(views), 1), self.centroids, recipe.margin, recipe.scale
+                outputs[:, :labelled],
+                targets.repeat(len(outputs) // len(rows), 1),
+                self.centroids,
+                recipe.margin,
+                recipe.scale,
             )
         }
         if recipe.instance:
-            groups = torch.from_numpy(self.examples.groups[rows]).to(self.device)
-            losses["instance"] = recipe.instance * relahash.instance_term(outputs, groups)
+            groups, alike = (
+                None if numbers is None else torch.from_numpy(numbers[rows]).to(self.device)
+                for numbers in (self.examples.groups, self.examples.alike)
+            )
+            own = outputs[:, labelled:] if recipe.own_bits else outputs
+            losses["instance"] = recipe.instance * relahash.instance_term(own, groups, alike)
         if recipe.embedding:
             losses["embedding"] = recipe.embedding * relahash.embedding_term(outputs, embeddings)
         self.optimizer.zero_grad()
@@ -229,25 +280,48 @@ class _Run:
             self.average.update_parameters(self.network)
         return {name: value.item() for name, value in losses.items()}
 
+    def _rows(self, number: int) -> tuple[np.ndarray, np.random.Generator]:
+        """Rows int64 [batch] of a step's pictures, and the generator of all else that is drawn."""
+        draw = np.random.default_rng([self.recipe.seed, number])
+        sampling = self.examples.targets.sampling
+        return draw.choice(len(sampling), size=self.recipe.batch_size, p=sampling), draw
+
     def _batch(self, number: int) -> tuple[np.ndarray, torch.Tensor]:
-        """Rows int64 [batch] of a step's pictures and this process's views of them, float
-        [views, share of the batch, 3, size, size]."""
-        recipe = self.recipe
-        draw = np.random.default_rng([recipe.seed, number])
-        rows = draw.choice(
-            len(self.examples), size=recipe.batch_size, p=self.examples.targets.sampling
-        )
+        """Rows of a step's pictures and this process's views of them."""
+        rows, draw = self._rows(number)
+        return rows, self._views(rows, draw, self._strengths(), self._size(number))
+
+    def _known(self, number: int) -> tuple[np.ndarray, torch.Tensor]:
+        """Rows of a step's pictures and their embeddings, float [views * batch, width]: of the
+        first view, and of one of the others where there are two."""
+        rows, draw = self._rows(number)
+        chosen = [np.zeros(len(rows), np.int64)]
+        if len(self._strengths()) > 1:
+            chosen.append(draw.integers(1, len(self.embeddings), len(rows)))
+        values = [
+            self.embeddings[view][row]
+            for views in chosen
+            for view, row in zip(views, rows, strict=True)
+        ]
+        return rows, torch.from_numpy(np.stack(values)).float().to(self.device)
+
+    def _strengths(self) -> list[str]:
+        """How strongly the views of a picture are augmented: two where they are to get one code, as
+        it is in a catalogue and as a phone sees it."""
+        strengths = [self.recipe.augmentation]
+        if self.recipe.instance:
+            strengths.insert(0, "none" if self.recipe.augmentation == "none" else "mild")
+        return strengths
+
+    def _views(self, rows: np.ndarray, draw, strengths: list[str], size: int) -> torch.Tensor:
+        """This process's views of the pictures `rows`, float [views, share of them, 3, size, size],
+        normalised.  draw: the step's numpy generator."""
         random = torch.Generator().manual_seed(int(draw.integers(2**62)))
         torch.manual_seed(int(draw.integers(2**62)))  # for layers that draw, such as dropout
-        # Two views where they are to get one code: as it is in a catalogue, and as a phone sees it.
-        strengths = [recipe.augmentation]
-        if recipe.instance:
-            strengths.insert(0, "none" if recipe.augmentation == "none" else "mild")
         drawn = [augment.draw(len(rows), random) for _ in strengths]
-        share = processes.share(len(rows))
+        share = processes.share(len(rows)) if self.shares else slice(None)
         images = torch.from_numpy(self.examples.pixels[rows[share]]).permute(0, 3, 1, 2).float()
         images = images / 255
-        size = self._size(number)
         views = [
             augment.apply(images, {name: value[share] for name, value in one.items()}, size, how)
             for one, how in zip(drawn, strengths, strict=True)
@@ -255,9 +329,9 @@ class _Run:
         views = torch.stack(views).to(self.device)
         mean, std = (
             torch.tensor(values, device=self.device).view(1, 1, 3, 1, 1)
-            for values in (recipe.mean, recipe.std)
+            for values in (self.recipe.mean, self.recipe.std)
         )
-        return rows, (views - mean) / std
+        return (views - mean) / std
 
     def _size(self, number: int) -> int:
         sizes = self.recipe.training_sizes

@@ -22,6 +22,13 @@ def test_outputs_are_a_linear_function_of_the_embedding_normalised_over_the_batc
     assert torch.allclose(outputs, wanted, atol=1e-4)
 
 
+def test_a_hidden_layer_stands_before_the_last():
+    network = make_network(dataclasses.replace(RECIPE, hidden=24))
+    shapes = [value.shape for name, value in network.hash.named_parameters() if "weight" in name]
+    assert shapes == [(24, 16), (24,), (64, 24), (64,)]
+    assert network.train()(torch.randn(5, 3, 32, 32)).shape == (5, 64)
+
+
 def test_a_seed_makes_the_same_network():
     states = []
     for seed in (1, 1, 2):

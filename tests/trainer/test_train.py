@@ -13,6 +13,7 @@ from trainer import augment
 from trainer import train as training
 from trainer.checkpoint import CheckpointError, read_checkpoint
 from trainer.data import DataError
+from trainer.network import make_network
 from trainer.train import train, training_set
 
 
@@ -313,3 +314,95 @@ def test_the_network_that_is_used_and_kept_is_the_averaged_one(
             assert torch.allclose(value.double(), average[name], atol=1e-6), name
     apart = (states[-1]["hash.0.weight"] - average["hash.0.weight"]).abs().max()
     assert (apart == 0) == (decay == 0)
+
+
+# -- going on with another run's network ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def other_run(examples, tmp_path_factory):
+    """The checkpoint of a finished run."""
+    path = tmp_path_factory.mktemp("other") / "c.pt"
+    train(examples, RECIPE, path)
+    return path
+
+
+def started(recipe, tmp_path, examples):
+    """The network of a run of one step that cannot change a weight by more than 1e-6."""
+    still = {"learning_rate": 1e-9, "backbone_learning_rate": 0.0, "averaging": 0.0, "epochs": 1}
+    return train(examples, dataclasses.replace(recipe, **still), tmp_path / "c.pt")
+
+
+def test_a_run_starts_with_another_ones_network(examples, tmp_path, other_run):
+    other = read_checkpoint(other_run).network
+    network = started(changed(start=str(other_run)), tmp_path, examples)
+    assert torch.allclose(network.hash[0].weight, other.hash[0].weight, atol=1e-5)
+    assert equal(network.backbone.state_dict(), other.backbone.state_dict())
+
+
+def test_a_hash_layer_of_another_shape_starts_afresh(examples, tmp_path, other_run):
+    network = started(changed(start=str(other_run), hidden=8), tmp_path, examples)
+    other = read_checkpoint(other_run).network
+    assert equal(network.backbone.state_dict(), other.backbone.state_dict())
+    assert network.hash[0].weight.shape == (8, 16)
+
+
+def test_a_start_with_another_backbone_is_refused(examples, tmp_path, other_run):
+    recipe = changed(start=str(other_run), backbone="residual-small")
+    with pytest.raises(CheckpointError, match=r"start: .* has another backbone; give the recipe"):
+        train(examples, recipe, tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match=r"none\.pt is missing"):
+        train(examples, changed(start="none.pt"), tmp_path / "c.pt")
+
+
+# -- the hash layer alone ------------------------------------------------------------------------
+
+FIXED = {"fixed_views": 3, "hidden": 8, "own_bits": 16, "alike": "article_type", "instance": 1.0}
+
+
+def test_with_fixed_views_the_hash_layer_alone_learns(tmp_path, other_run):
+    recipe = changed(start=str(other_run), **FIXED)
+    losses = []
+    network = train(
+        examples_of(pictures(24), recipe=recipe),
+        recipe,
+        tmp_path / "c.pt",
+        tell=lambda now: losses.append(dict(now.losses)),
+    )
+    other = read_checkpoint(other_run).network
+    assert equal(network.backbone.state_dict(), other.backbone.state_dict())
+    assert losses[-1].keys() == {"relahash", "instance", "embedding"}
+    assert losses[-1]["relahash"] < losses[0]["relahash"]
+    views = [np.load(path) for path in sorted(tmp_path.glob("embeddings-*.npy"))]
+    assert [(view.dtype, view.shape) for view in views] == [(np.float16, (24, 16))] * 3
+    assert not np.array_equal(views[1], views[2])
+
+
+def test_fixed_views_are_looked_at_once(tmp_path, other_run, monkeypatch):
+    recipe = changed(start=str(other_run), **FIXED)
+    examples = examples_of(pictures(24), recipe=recipe)
+    (tmp_path / "undisturbed").mkdir()
+    undisturbed = train(examples, recipe, tmp_path / "undisturbed" / "c.pt")
+
+    def press_ctrl_c(now):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(examples, recipe, tmp_path / "c.pt", tell=press_ctrl_c)
+    monkeypatch.delattr(augment, "apply")  # nothing is looked at again
+    again = train(examples, recipe, tmp_path / "c.pt")
+    assert equal(undisturbed.state_dict(), again.state_dict())
+
+
+def test_own_bits_are_not_pulled_to_centroids(examples, tmp_path):
+    """With the loss alone, the bits that it does not see keep the weights they start with."""
+    recipe = changed(own_bits=16, instance=0.0, embedding=0.0, averaging=0.0, weight_decay=0.0)
+    torch.manual_seed(recipe.seed)
+    before = make_network(recipe).hash[0].weight
+    after = train(examples, recipe, tmp_path / "c.pt").hash[0].weight
+    assert torch.equal(before[48:], after[48:]) and not torch.equal(before[:48], after[:48])
+
+
+def test_a_label_to_be_alike_in_that_is_nowhere_is_said():
+    with pytest.raises(DataError, match=r"no label typ; it has article_type, colour; .*alike"):
+        examples_of(pictures(4), recipe=changed(alike="typ"))
