@@ -361,7 +361,7 @@ FIXED = {"fixed_views": 3, "hidden": 8, "own_bits": 16, "alike": "article_type",
 
 
 def test_with_fixed_views_the_hash_layer_alone_learns(tmp_path, other_run):
-    recipe = changed(start=str(other_run), **FIXED)
+    recipe = changed(start=str(other_run), epochs=60, batch_size=24, **FIXED)
     losses = []
     network = train(
         examples_of(pictures(24), recipe=recipe),
