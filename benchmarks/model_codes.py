@@ -1,0 +1,85 @@
+"""Codes that a model gives to pictures, and as many codes like them as a benchmark needs."""
+
+from pathlib import Path
+
+import click
+import numpy as np
+from synthetic import flip
+
+from hashing.model import Model, find_model, read_sidecar
+from searcher import open_version
+
+KEPT_BACK = 20
+"""Of a version or of drawn pictures, every so-manieth picture is a query and in no index."""
+DRAWN = 2000
+JITTER = 0.03
+"""Share of bits flipped where there are more rows than pictures."""
+BATCH = 64
+
+
+def of_version(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The codes of a published version: (codes uint8 [n, 8], bool [n]: queries)."""
+    index = open_version(folder)
+    codes = np.stack([index.code(row) for row in range(index.manifest.rows)])
+    return codes, np.arange(len(codes)) % KEPT_BACK == 0
+
+
+def of_pictures(data: Path | None, model_path: Path, keep: Path | None):
+    """The codes of the pictures in `data`, of drawn ones without it, as of `of_version`.  They are
+    kept in the folder `keep`, and taken from there when it has them."""
+    model = read_sidecar(find_model(model_path))
+    name = f"{model.name}-{model.sha256[:12]}-{'data' if data else 'drawn'}.npz"
+    kept = keep / name if keep else None
+    if kept and kept.exists():
+        with np.load(kept) as file:
+            return file["codes"], file["queries"]
+    codes, queries = _hash(data, model_path) if data else _draw(model_path)
+    if kept:
+        np.savez(kept, codes=codes, queries=queries)
+    return codes, queries
+
+
+def like(
+    seed: int, codes: np.ndarray, is_query: np.ndarray, rows: int, queries: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the same distribution, codes uint8 [rows, 8] and queries uint8 [queries, 8].
+
+    Queries are codes of pictures that are not in the index, as they are.  So are the rows where
+    there are enough pictures; else pictures are drawn again and again, and JITTER of their bits
+    flipped: a smoothed bootstrap, which keeps as it is how many rows crowd in how few codes.
+    """
+    random = np.random.default_rng(seed)
+    own, asked = codes[~is_query], codes[is_query]
+    asked = asked[random.integers(0, len(asked), queries)]
+    if rows <= len(own):
+        return own[random.permutation(len(own))[:rows]], asked
+    return flip(random, own[random.integers(0, len(own), rows)], JITTER), asked
+
+
+def _hash(data: Path, model_path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Queries are the pictures that the model was not trained on."""
+    from hashing.codes import pack
+    from trainer.data import read
+    from trainer.evaluation.encode import encode, encoder
+    from trainer.recipe import recipe_for
+
+    model = Model.load(model_path)
+    size, resampling = model.sidecar.input_size, model.sidecar.resampling
+    sources = [read(data, source) for source in recipe_for(data, None).data]
+    encoded = [encode(source, encoder(model_path, model), size, resampling) for source in sources]
+    return (
+        np.concatenate([pack(one.outputs) for one in encoded]),
+        np.concatenate([source.held_out for source in sources]),
+    )
+
+
+def _draw(model_path: Path) -> tuple[np.ndarray, np.ndarray]:
+    from efiss.demo_catalogue import draw
+
+    model, codes = Model.load(model_path), []
+    with click.progressbar(range(0, DRAWN, BATCH), label="drawing and hashing pictures") as starts:
+        for start in starts:
+            pictures = [draw(0, i)[0] for i in range(start, min(start + BATCH, DRAWN))]
+            codes.append(model.codes(np.stack([model.pixels_of(one) for one in pictures])))
+    codes = np.concatenate(codes)
+    return codes, np.arange(len(codes)) % KEPT_BACK == 0

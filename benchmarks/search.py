@@ -1,0 +1,489 @@
+"""What a search costs, beside what else there is: time against the number of rows.  The largest
+sizes take an hour; run it from the root of the repository."""
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import faiss
+import model_codes
+import numpy as np
+import record
+import synthetic
+
+from hashing.codes import CODE_BITS
+from indexer.options import MODEL_PATH
+from searcher import OpenVersion, columns, open_version
+from searcher.versions import DEFAULT, FAST
+
+SIZES = (100_000, 1_000_000, 10_000_000)
+KINDS = ("clustered", "uniform", "model")
+COUNTS = (10, 100, 1000)
+FEWEST_QUERIES = 5
+"""Even of the slowest way."""
+WARM_UP = 20
+"""Queries before those that are measured: they touch the files' pages for the first time."""
+CHUNK = 500
+"""Queries that are checked at a time."""
+OURS, OURS_FAST, FLAT, MULTI_HASH, NUMPY, USEARCH, FLOOR = (
+    "ours",
+    "ours, unnecessary fast",
+    "FAISS flat",
+    "FAISS multi-hash",
+    "numpy",
+    "usearch exact",
+    "reading the codes",
+)
+
+Answer = tuple[np.ndarray | None, np.ndarray | None]
+"""Rows int64 [k] and distances [k], nearest first; None where a way does not tell them."""
+Way = Callable[[np.ndarray, int], Answer]
+"""A query uint8 [1, 8] and k -> its answer."""
+
+
+@click.command()
+@click.option(
+    "--size",
+    "sizes",
+    type=click.IntRange(1000),
+    multiple=True,
+    default=SIZES,
+    show_default=True,
+    help="Rows of an index; may be given repeatedly.",
+)
+@click.option(
+    "--codes",
+    "kinds",
+    type=click.Choice(KINDS),
+    multiple=True,
+    default=KINDS,
+    show_default=True,
+    help="Kind of codes; may be given repeatedly.",
+)
+@click.option(
+    "--k",
+    "counts",
+    type=click.IntRange(1, 1000),
+    multiple=True,
+    default=COUNTS,
+    show_default=True,
+    help="Rows that are asked for; may be given repeatedly.",
+)
+@click.option(
+    "--queries",
+    type=click.IntRange(FEWEST_QUERIES),
+    default=500,
+    show_default=True,
+    help="Queries of each way.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.1),
+    default=10,
+    show_default=True,
+    help="A way that takes longer for all queries is asked fewer.",
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    envvar="EFISS_DATA",
+    help="Pictures for `model`, as for `efiss evaluate`; drawn ones without it.",
+)
+@click.option(
+    "--version",
+    "version",
+    type=click.Path(exists=True, path_type=Path),
+    help="A version's folder: take the codes for `model` from it.",
+)
+@MODEL_PATH
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that the versions are kept in for the next run.",
+)
+@click.option(
+    "--check",
+    type=click.IntRange(1),
+    metavar="QUERIES",
+    help="Only compare that many answers with FAISS flat's.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=record.FOLDER,
+    help="Folder of the results.  [default: benchmarks/results]",
+)
+def search(
+    sizes: tuple[int, ...],
+    kinds: tuple[str, ...],
+    counts: tuple[int, ...],
+    queries: int,
+    seconds: float,
+    data: Path | None,
+    version: Path | None,
+    model_path: Path,
+    keep: Path | None,
+    check: int | None,
+    out: Path,
+) -> None:
+    """Measure a search among 64-bit codes, one query at a time on one thread.
+
+    \b
+    Ways, which take turns query by query:
+      ours                    a published version, opened; exact
+      ours, unnecessary fast  the same of that index mode; approximate
+      FAISS flat              IndexBinaryFlat, in memory, counting (use_heap = False)
+      FAISS multi-hash        IndexBinaryMultiHash, 3 tables of 21 bits, nflip raised until the
+                              answer is proved, else the flat index
+      numpy                   bitwise_count and argpartition
+      usearch exact           left out where usearch is not installed
+      reading the codes       their sum: what the memory's bandwidth allows a scan
+
+    \b
+    Codes:
+      clustered  50 around each of many centres, 6 % of bits flipped; queries 3 % from a row
+      uniform    any code alike; nothing is near a query
+      model      those of the model, for pictures (--data, --version or drawn ones). For more rows
+                 than pictures, pictures are taken repeatedly and 3 % of their bits flipped; queries
+                 are pictures that are not in the index, unchanged
+
+    Results go to search.json (with --check to search_check.json) and search.png.
+
+    \b
+    Examples:
+      python benchmarks/search.py --size 100000 --codes uniform --k 10
+      python benchmarks/search.py --data my_pictures --keep build/versions --size 10000000
+      python benchmarks/search.py --keep build/versions --check 10000 --k 10
+    """
+    faiss.omp_set_num_threads(1)  # as the service has it
+    pictures = None
+    if "model" in kinds:
+        if keep:
+            keep.mkdir(parents=True, exist_ok=True)
+        pictures = (
+            model_codes.of_version(version)
+            if version
+            else model_codes.of_pictures(data, model_path, keep)
+        )
+    if not check and _usearch() is None:
+        click.echo("usearch is not installed and left out: pip install 'efiss-ai[bench]'")
+    result = {"pictures": len(pictures[0]) if pictures else 0, "versions": [], "searches": []}
+    name = "search_check" if check else "search"
+    for rows in sorted(sizes):
+        for kind in kinds:
+            codes, asked = _draw(kind, rows, WARM_UP + (check or queries), pictures)
+            with _published(kind, codes, keep, [DEFAULT] if check else [DEFAULT, FAST]) as folders:
+                opened = {mode: _open(folder) for mode, folder in folders.items()}
+                about = {"rows": rows, "codes": kind}
+                result["versions"] += [about | facts for _, facts in opened.values()]
+                indexes = {mode: index for mode, (index, _) in opened.items()}
+                if check:
+                    done = _check(indexes[DEFAULT], codes, asked[WARM_UP:], counts)
+                else:
+                    done = _measure(_ways(indexes, codes), indexes[DEFAULT], asked, counts, seconds)
+                result["searches"] += [about | facts for facts in done]
+                del opened, indexes
+            record.save(out, name, result)
+    click.echo("\n" + (_check_table(result) if check else _table(result)))
+    if not check:
+        from search_plot import plot
+
+        plot(result["searches"], out / "search.png")
+
+
+# -- what is searched in ---------------------------------------------------------------------------
+
+
+def _draw(kind: str, rows: int, queries: int, pictures) -> tuple[np.ndarray, np.ndarray]:
+    """Codes uint8 [rows, 8] and queries uint8 [queries, 8]; the same ones in every run."""
+    _say(f"{rows:,} {kind} codes: drawing")
+    if kind == "model":
+        return model_codes.like(1, *pictures, rows, queries)
+    return getattr(synthetic, kind)(1, rows, queries)
+
+
+@contextlib.contextmanager
+def _published(
+    kind: str, codes: np.ndarray, keep: Path | None, modes: list[str]
+) -> Iterator[dict[str, Path]]:
+    """The folder of a version in each mode: a new one, or one that was kept."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = {}
+        for mode in modes:
+            root = (keep or Path(temporary)) / f"{kind}-{len(codes)}-{mode.replace(' ', '-')}"
+            folders[mode] = root / "1.0.0"
+            if not folders[mode].exists():
+                _say(f"publishing a version in the mode {mode!r}")
+                synthetic.publish(root, "1.0.0", codes, mode)
+        yield folders
+
+
+def _open(folder: Path) -> tuple[OpenVersion, dict]:
+    """An opened version, and what it took: seconds to open, bytes a row."""
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        index = open_version(folder)
+        seconds.append(time.perf_counter() - start)
+    manifest = index.manifest
+    size = sum(file["bytes"] for name, file in manifest.files.items() if name != columns.PATHS)
+    return index, {
+        "index_mode": manifest.index_mode,
+        **manifest.search,
+        "open_seconds": round(float(np.median(seconds)), 4),
+        "bytes_a_row": round(size / manifest.rows, 2),
+        "bytes_of_paths_a_row": round(manifest.files[columns.PATHS]["bytes"] / manifest.rows, 2),
+    }
+
+
+# -- the ways --------------------------------------------------------------------------------------
+
+
+def _ways(indexes: dict[str, OpenVersion], codes: np.ndarray) -> dict[str, Way]:
+    for mode, index in indexes.items():  # versions that were kept might be of other codes
+        for row in np.linspace(0, len(codes) - 1, 100).astype(int):
+            if not np.array_equal(index.code(row), codes[row]):
+                raise click.ClickException(f"the version kept ({mode}) has other codes; remove it")
+    flat = _flat(codes)
+    words = codes.view(np.uint64)[:, 0]
+
+    def ours(query, k):
+        rows, distances = indexes[DEFAULT].search(query, k)
+        return rows[0], distances[0]
+
+    def ours_fast(query, k):
+        rows, distances = indexes[FAST].search(query, k)
+        return rows[0], distances[0]
+
+    def faiss_flat(query, k):
+        distances, rows = flat.search(query, k)
+        return rows[0], distances[0]
+
+    def by_numpy(query, k):
+        distances = np.bitwise_count(words ^ query.view(np.uint64)[0])
+        rows = np.argpartition(distances, k - 1)[:k]
+        rows = rows[np.lexsort((rows, distances[rows]))]
+        return rows, distances[rows]
+
+    def reading(query, k):
+        words.sum()
+        return None, None
+
+    ways = {
+        OURS: ours,
+        FLAT: faiss_flat,
+        OURS_FAST: ours_fast,
+        MULTI_HASH: _multi_hash(codes, flat),
+    }
+    ways |= {NUMPY: by_numpy, FLOOR: reading}
+    if usearch := _usearch():
+
+        def by_usearch(query, k):
+            found = usearch.search(
+                codes, query[0], k, usearch.MetricKind.Hamming, exact=True, threads=1
+            )
+            return found.keys.astype(np.int64), found.distances.astype(np.int32)
+
+        ways[USEARCH] = by_usearch
+    return ways
+
+
+def _flat(codes: np.ndarray) -> faiss.IndexBinaryFlat:
+    flat = faiss.IndexBinaryFlat(CODE_BITS)
+    flat.use_heap = False
+    flat.add(codes)
+    return flat
+
+
+def _multi_hash(codes: np.ndarray, flat: faiss.IndexBinaryFlat) -> Way:
+    """What a step costs, it only says when it has been taken."""
+    tables, bits, most_flips = 3, 21, 3
+    _say("building FAISS's multi-hash")
+    index = faiss.IndexBinaryMultiHash(CODE_BITS, tables, bits)
+    index.add(codes)
+
+    def search(query, k):
+        for index.nflip in range(most_flips + 1):
+            distances, rows = index.search(query, k)
+            if rows[0, -1] >= 0 and distances[0, -1] < tables * (index.nflip + 1):
+                return rows[0], distances[0]
+        distances, rows = flat.search(query, k)
+        return rows[0], distances[0]
+
+    return search
+
+
+def _usearch():
+    try:
+        import usearch.index
+    except ImportError:
+        return None
+    return usearch.index
+
+
+# -- measuring -------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Asked:
+    """What a way answered, by the number of the query, and how long it took."""
+
+    milliseconds: list[float] = dataclasses.field(default_factory=list)
+    answers: dict[int, Answer] = dataclasses.field(default_factory=dict)
+
+
+def _measure(
+    ways: dict[str, Way], exact: OpenVersion, queries, counts, seconds: float
+) -> Iterator[dict]:
+    """Figures of every k and way.  exact: the version of OURS."""
+    for k in counts:
+        _say(f"k = {k}")
+        warm_up, own = queries[:WARM_UP], queries[WARM_UP:]
+        how_many = {
+            name: _how_many(way, warm_up, k, len(own), seconds) for name, way in ways.items()
+        }
+        before = exact.ways
+        asked = _in_turns(ways, own, k, how_many)
+        proofs = {way: count - before.get(way, 0) for way, count in exact.ways.items()}
+        median = {name: float(np.median(one.milliseconds)) for name, one in asked.items()}
+        for name, one in asked.items():
+            p99 = float(np.percentile(one.milliseconds, 99))
+            yield {
+                "k": k,
+                "way": name,
+                "queries": len(one.milliseconds),
+                "median_ms": round(median[name], 4),
+                "p99_ms": round(p99, 4) if len(one.milliseconds) >= 100 else None,
+                "median_of_ours": round(median[name] / median[OURS], 2),
+                **_right(name, one, asked[FLAT], k),
+                **({"proved_by": _shares(proofs)} if name == OURS else {}),
+            }
+
+
+def _how_many(way: Way, warm_up: np.ndarray, k: int, most: int, seconds: float) -> int:
+    """How many queries a way answers in that time, as far as a few tell."""
+    took = []
+    for query in warm_up[:, None]:
+        start = time.perf_counter()
+        way(query, k)
+        took.append(time.perf_counter() - start)
+        if sum(took) > seconds / 10:
+            break
+    return min(most, max(FEWEST_QUERIES, int(seconds / np.median(took))))
+
+
+def _in_turns(
+    ways: dict[str, Way], queries: np.ndarray, k: int, how_many: dict[str, int]
+) -> dict[str, Asked]:
+    """Ask query by query one way after the other, so that whatever else the machine does strikes
+    all of them; the slow ones are left out of most rounds."""
+    asked = {name: Asked() for name in ways}
+    for i, query in enumerate(queries[:, None]):
+        for name, way in ways.items():
+            if i * how_many[name] // len(queries) == (i + 1) * how_many[name] // len(queries):
+                continue
+            start = time.perf_counter()
+            answer = way(query, k)
+            asked[name].milliseconds.append((time.perf_counter() - start) * 1e3)
+            asked[name].answers[i] = answer
+    return asked
+
+
+def _right(name: str, own: Asked, truth: Asked, k: int) -> dict:
+    """How right the answers are: of an approximate way its recall, of the others how many are
+    wrong.  Ours must have FAISS's rows in its order, (distance, row); the others its distances."""
+    if name in (FLAT, FLOOR):
+        return {}
+    both = [(own.answers[i], truth.answers[i]) for i in own.answers if i in truth.answers]
+    if name == OURS_FAST:
+        recalls = [(mine[1] <= true[1][-1]).mean() for mine, true in both]
+        return {"compared": len(both), "recall": round(float(np.mean(recalls)), 4)}
+    parts = (0, 1) if name == OURS else (1,)
+    wrong = [any(not np.array_equal(mine[p], true[p]) for p in parts) for mine, true in both]
+    return {"compared": len(both), "wrong": sum(wrong)}
+
+
+def _check(
+    index: OpenVersion, codes: np.ndarray, queries: np.ndarray, counts: tuple[int, ...]
+) -> Iterator[dict]:
+    """How many of our answers are not FAISS's; nothing is timed, so all cores are used."""
+    flat = _flat(codes)
+    faiss.omp_set_num_threads(len(os.sched_getaffinity(0)))
+    for k in counts:
+        wrong, before = 0, index.ways
+        for start in range(0, len(queries), CHUNK):
+            chunk = queries[start : start + CHUNK]
+            distances, rows = flat.search(chunk, k)
+            own_rows, own_distances = index.search(chunk, k)
+            differs = (own_rows != rows) | (own_distances != distances)
+            wrong += int(differs.any(axis=1).sum())
+            _say(f"k = {k}: {start + len(chunk):,} queries, {wrong} wrong")
+        proofs = {way: count - before.get(way, 0) for way, count in index.ways.items()}
+        yield {
+            "k": k,
+            "queries": len(queries),
+            "wrong": wrong,
+            "proved_by": _shares(proofs),
+        }
+
+
+# -- telling ---------------------------------------------------------------------------------------
+
+
+def _say(what: str) -> None:
+    click.echo(f"{time.strftime('%H:%M:%S')}  {what}", err=True)
+
+
+def _shares(counts: dict[str, int]) -> dict[str, float]:
+    total = sum(counts.values())
+    return {way: round(count / total, 4) for way, count in sorted(counts.items()) if count}
+
+
+def _table(result: dict) -> str:
+    lines = [
+        f"{'rows':>11}  {'codes':9}  {'k':>5}  {'way':22}  {'queries':>7}  {'median ms':>9}  "
+        f"{'p99 ms':>8}  {'of ours':>8}"
+    ]
+    for one in result["searches"]:
+        p99 = "" if one["p99_ms"] is None else f"{one['p99_ms']:.3f}"
+        lines.append(
+            f"{one['rows']:11,}  {one['codes']:9}  {one['k']:5,}  {one['way']:22}  "
+            f"{one['queries']:7,}  {one['median_ms']:9.3f}  {p99:>8}  "
+            f"{one['median_of_ours']:7.2f}x  {_remark(one)}"
+        )
+    lines.append("")
+    lines += [
+        f"{one['rows']:11,}  {one['codes']:9}  {one['index_mode']:16}  "
+        f"opened in {one['open_seconds'] * 1e3:.1f} ms, {one['bytes_a_row']} bytes a row and "
+        f"{one['bytes_of_paths_a_row']} of its path"
+        for one in result["versions"]
+    ]
+    return "\n".join(lines)
+
+
+def _check_table(result: dict) -> str:
+    return "\n".join(
+        f"{one['rows']:11,}  {one['codes']:9}  {one['k']:5,}  {one['wrong']} wrong answers in "
+        f"{one['queries']:,}  ({_proofs(one)})"
+        for one in result["searches"]
+    )
+
+
+def _remark(one: dict) -> str:
+    if "recall" in one:
+        return f"recall {one['recall']:.3f}"
+    wrong = f"{one['wrong']} wrong" if one.get("wrong") else ""
+    return ", ".join(part for part in (wrong, _proofs(one)) if part)
+
+
+def _proofs(one: dict) -> str:
+    return ", ".join(f"{way} {share:.0%}" for way, share in one.get("proved_by", {}).items())
+
+
+if __name__ == "__main__":
+    search()

@@ -1,0 +1,78 @@
+"""Catalogues that no one has: codes and paths of millions of pictures, and versions of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from hashing.codes import CODE_BYTES
+from searcher import versions
+from searcher.columns import Paths
+
+SHOPS = 3000
+ROWS_A_CENTRE, SPREAD, AWAY = 50, 0.06, 0.03
+"""Of clustered codes: rows around a centre, share of bits flipped there, and flipped once more in a
+query."""
+CHUNK = 1_000_000
+"""Rows drawn at a time."""
+
+
+def uniform(seed: int, rows: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
+    """Any code, alike: codes uint8 [rows, 8] and queries uint8 [queries, 8].  There is nothing near
+    a query, which is the worst case."""
+    random = np.random.default_rng(seed)
+    return _codes(random, rows), _codes(random, queries)
+
+
+def clustered(seed: int, rows: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
+    """ROWS_A_CENTRE codes around each of many centres, in any order; a query is a row, moved."""
+    random = np.random.default_rng(seed)
+    centres = _codes(random, max(1, rows // ROWS_A_CENTRE))
+    codes = flip(random, centres[random.integers(0, len(centres), rows)], SPREAD)
+    return codes, flip(random, codes[random.integers(0, rows, queries)], AWAY)
+
+
+def flip(random: np.random.Generator, codes: np.ndarray, share: float) -> np.ndarray:
+    """The codes with each bit flipped with probability `share`."""
+    flipped = codes.copy()
+    for start in range(0, len(codes), CHUNK):
+        part = flipped[start : start + CHUNK]
+        part ^= np.packbits(random.random((len(part), 64), np.float32) < share, axis=1)
+    return flipped
+
+
+def _codes(random: np.random.Generator, rows: int) -> np.ndarray:
+    return random.integers(0, 256, (rows, CODE_BYTES), np.uint8)
+
+
+def paths(rows: int) -> Paths:
+    """Paths of SHOPS shops, one shop after the other: `data/shop7.com/69_shop7_com.jpg`."""
+    texts, lengths = zip(*_paths_of_shops(rows), strict=True)
+    offsets = np.zeros(rows + 1, np.uint64)
+    np.cumsum(np.concatenate(lengths), out=offsets[1:])
+    return Paths(np.frombuffer(b"".join(texts), np.uint8), offsets)
+
+
+def _paths_of_shops(rows: int) -> Iterator[tuple[bytes, np.ndarray]]:
+    """The paths of a shop as one run of bytes, and their lengths."""
+    bounds = np.linspace(0, rows, min(SHOPS, rows) + 1).astype(int)
+    for shop, count in enumerate(np.diff(bounds).tolist()):
+        own = [b"data/shop%d.com/%d_shop%d_com.jpg" % (shop, i, shop) for i in range(count)]
+        yield b"".join(own), np.array([len(path) for path in own], np.uint64)
+
+
+def publish(root: Path, version: str, codes: np.ndarray, index_mode: str) -> Path:
+    """A version of these codes without a model, in the index folder `root`: its folder."""
+    contents = versions.Contents(
+        codes=codes,
+        paths=paths(len(codes)),
+        rejected=[],
+        model=None,
+        model_name="",
+        model_sha256="",
+        catalogue={"database": "", "sha256": "", "lines": len(codes)},
+        index_mode=index_mode,
+    )
+    with versions.writing(root):
+        versions.publish(root, version, contents)
+    return root / version
