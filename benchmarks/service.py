@@ -1,0 +1,160 @@
+"""How long the running service takes to answer: codes and pictures, one client or several.  Some
+minutes; run it from the root of the repository."""
+
+import base64
+import http.client
+import io
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+
+from efiss.demo_catalogue import draw
+from handlers.archive import write_archive
+from handlers.service import Service, Settings
+from hashing.model import find_model, read_sidecar
+from hashing.settings import available_cores
+from indexer.options import MODEL_PATH
+from searcher import versions
+from searcher.client import PATH
+from searcher.columns import Paths
+
+ROWS_A_CENTRE, SPREAD = 50, 0.06
+"""Of the codes: rows around one centre, and the share of bits flipped around it."""
+WARM_UP = 50
+
+
+@click.command()
+@MODEL_PATH
+@click.option("--rows", type=click.IntRange(1000), default=1_000_000, show_default=True)
+@click.option("--queries", type=click.IntRange(10), default=500, show_default=True)
+@click.option("--clients", type=click.IntRange(1), multiple=True, default=(1, 8), show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the figures as JSON.")
+def service(
+    model_path: Path, rows: int, queries: int, clients: tuple[int, ...], out: Path | None
+) -> None:
+    """Serve an index of clustered codes by TorchServe and measure its answers.
+
+    \b
+    Columns: requests a second, and milliseconds a request at the median and the 99th percentile, by
+    connections that are kept open. Requests:
+      ping   TorchServe alone, without a worker: the floor
+      code   a code of the catalogue with a few bits flipped
+      image  a drawn JPEG of 480x640 pixels
+
+    \b
+    Example:
+      python benchmarks/service.py --rows 100000 --queries 200
+    """
+    with tempfile.TemporaryDirectory(prefix="efiss-") as name:
+        folder = Path(name)
+        codes = _publish(folder / "index", rows, find_model(model_path))
+        write_archive(folder / "index", "0.0.1", folder / "store")
+        settings = Settings.from_environment()
+        requests = {"ping": [None], "code": _code_requests(codes), "image": _image_requests()}
+        figures = []
+        with Service(
+            settings, Path("config.properties"), folder / "store", folder / "index", _log(folder)
+        ) as running:
+            running.wait_until_ready()
+            click.echo(f"{rows:,} rows, {settings.workers} workers, {available_cores()} cores")
+            click.echo("request  clients  requests/s  median ms  p99 ms")
+            for kind, bodies in requests.items():
+                for count in clients:
+                    _measure(settings.port, bodies, WARM_UP, count)
+                    seconds, times = _measure(settings.port, bodies, queries, count)
+                    median, p99 = np.percentile(times, [50, 99]) * 1000
+                    rate = len(times) / seconds
+                    click.echo(f"{kind:7}  {count:7}  {rate:10.0f}  {median:9.2f}  {p99:6.2f}")
+                    figures.append(
+                        {"request": kind, "clients": count, "rate": rate, "median_ms": median,
+                         "p99_ms": p99}
+                    )  # fmt: skip
+        if out:
+            out.write_text(json.dumps({"command": sys.argv, "rows": rows, "figures": figures}))
+
+
+def _publish(root: Path, rows: int, model: Path) -> np.ndarray:
+    """A live version of so many rows, and a small one for the archive; the codes of the first."""
+    random = np.random.default_rng(0)
+    centres = random.integers(0, 256, (max(1, rows // ROWS_A_CENTRE), 8), np.uint8)
+    codes = centres[random.integers(0, len(centres), rows)]
+    codes ^= np.packbits(random.random((rows, 64)) < SPREAD, axis=1)
+    sidecar = read_sidecar(model)
+    for version, count in (("0.0.1", 10), ("1.0.0", rows)):
+        paths = [f"data/shop{row // 5000}.com/{row // 3}_{row % 3}.jpg" for row in range(count)]
+        contents = versions.Contents(
+            codes=codes[:count],
+            paths=Paths.of(paths),
+            rejected=[],
+            model=model,
+            model_name=sidecar.name,
+            model_sha256=sidecar.sha256,
+            catalogue={"database": "", "sha256": "", "lines": count},
+        )
+        with versions.writing(root):
+            versions.publish(root, version, contents)
+    versions.activate(root, "1.0.0")
+    return codes
+
+
+def _code_requests(codes: np.ndarray) -> list[bytes]:
+    random = np.random.default_rng(1)
+    queries = codes[random.integers(0, len(codes), 1000)]
+    queries ^= np.packbits(random.random((len(queries), 64)) < SPREAD / 2, axis=1)
+    return [json.dumps({"code": code.tobytes().hex()}).encode() for code in queries]
+
+
+def _image_requests() -> list[bytes]:
+    bodies = []
+    for number in range(20):
+        file = io.BytesIO()
+        draw(1, number)[0].resize((480, 640)).save(file, "JPEG", quality=85)
+        bodies.append(json.dumps({"image": base64.b64encode(file.getvalue()).decode()}).encode())
+    return bodies
+
+
+def _measure(port: int, bodies: list, count: int, clients: int) -> tuple[float, list[float]]:
+    """Seconds in all and of every request, so many in all; None for a body asks for the ping."""
+    times: list[float] = []
+
+    def ask(first: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.connect()
+        for number in range(first, count, clients):
+            body = bodies[number % len(bodies)]
+            start = time.perf_counter()
+            if body is None:
+                connection.request("GET", "/ping")
+            else:
+                connection.request("POST", PATH, body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            answer.read()
+            times.append(time.perf_counter() - start)
+            if answer.status != 200:
+                raise RuntimeError(f"the service answered {answer.status}")
+
+    threads = [threading.Thread(target=ask, args=[first]) for first in range(clients)]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if len(times) < count:
+        raise click.ClickException("requests failed; see above")
+    return time.perf_counter() - start, times
+
+
+def _log(folder: Path):
+    return open(folder / "service.log", "w")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("EFISS_PORT", "6900")
+    service()
