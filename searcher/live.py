@@ -2,14 +2,19 @@
 
 A `Follower` opens a version and its model, watches `CURRENT`, opens what it names in the background
 and swaps one reference.  What cannot be opened is refused loudly and the old one goes on answering.
+Versions that single requests ask for are opened beside it, a few at a time.
 """
 
+import collections
 import dataclasses
 import json
 import logging
 import os
 import socket
 import threading
+import time
+from collections.abc import Callable
+from concurrent import futures
 from pathlib import Path
 
 from hashing.model import Model, read_sidecar
@@ -19,6 +24,9 @@ from searcher.versions import VersionError
 
 WORKERS = ".workers"
 POLL_SECONDS = 0.5
+MOST_PINNED = 2
+OPENING_SECONDS = 1.0
+"""How long a request waits for the version that it pins to be opened, and with it a worker."""
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +44,14 @@ class Serving:
         return self.index.manifest.version
 
 
+class UnknownVersion(VersionError):
+    """No version of this number is there to answer from; the message names those that are."""
+
+
+class StillOpening(RuntimeError):
+    """The pinned version is being opened; the message says to ask again."""
+
+
 class Follower:
     """Serves the live version of `root`; without one, the version in the folder `packed`.
 
@@ -46,6 +62,7 @@ class Follower:
     def __init__(self, root: Path | None, packed: Path | None, device: str):
         self._root, self._packed, self._device = root, packed, device
         self._asked = versions.activation(root) if root else None
+        self._pinned = _Pinned(self._open)
         self.serving: Serving | None = None
         self.serving, refused = self._first()
         self._acknowledge(refused)
@@ -74,6 +91,21 @@ class Follower:
             return
         log.info("index version %s live, %d rows", asked[0], self.serving.index.manifest.rows)
         self._acknowledge(None)
+
+    def pinned(self, version: str) -> Serving:
+        """A version that a request asked for by number, opened if it is not the live one.
+
+        It waits OPENING_SECONDS for that at most, and the opening goes on without it.  Raises
+        UnknownVersion, StillOpening; VersionError, ModelError or OSError when it is damaged.
+        """
+        if version == self.serving.version:
+            return self.serving
+        existing = versions.versions(self._root) if self._root else []
+        if version in existing:
+            return self._pinned.get(self._root / version)
+        # The packed version answers while none is live, and is in no folder of versions.
+        others = ", ".join(sorted({*existing, self.serving.version}, key=versions.parse))
+        raise UnknownVersion(f"there is no version {version}; those that exist: {others}")
 
     def _watch(self) -> None:
         pause = threading.Event()
@@ -108,8 +140,9 @@ class Follower:
         sidecar = read_sidecar(path)
         if sidecar.sha256 != index.manifest.model["sha256"]:
             raise VersionError(f"{path} is not the model that made the codes of this version")
-        if self.serving and self.serving.model and self.serving.model.sidecar == sidecar:
-            return Serving(index, self.serving.model)
+        for other in (self.serving, *self._pinned.opened()):
+            if other and other.model and other.model.sidecar == sidecar:
+                return Serving(index, other.model)
         return Serving(index, Model.load(path, self._device))
 
     def _acknowledge(self, refused: str | None) -> None:
@@ -131,6 +164,49 @@ class Follower:
             os.replace(staged, path)
         except OSError as error:  # a read-only index folder can still be served from
             log.warning("cannot leave an acknowledgement in %s: %s", path.parent, error)
+
+
+class _Pinned:
+    """The pinned versions that were asked for last, at most MOST_PINNED, opened one after the other
+    by a thread of its own."""
+
+    def __init__(self, opening: Callable[[Path], Serving]):
+        self._open = opening
+        self._thread = futures.ThreadPoolExecutor(1, "pinned-version")
+        self._lock = threading.Lock()
+        # (folder, which folder of that name) -> what opens it, and until when requests wait for it
+        self._asked: collections.OrderedDict[tuple, tuple[futures.Future, float]]
+        self._asked = collections.OrderedDict()
+
+    def get(self, folder: Path) -> Serving:
+        """Raises StillOpening, and what opening raised."""
+        status = folder.stat()
+        key = folder, status.st_ino, status.st_mtime_ns  # a version may be replaced by its like
+        with self._lock:
+            if key not in self._asked:
+                until = time.monotonic() + OPENING_SECONDS
+                self._asked[key] = self._thread.submit(self._open, folder), until
+            self._asked.move_to_end(key)
+            opening, until = self._asked[key]
+            if len(self._asked) > MOST_PINNED:
+                self._asked.popitem(last=False)[1][0].cancel()
+        futures.wait([opening], max(0, until - time.monotonic()))
+        if not opening.done() or opening.cancelled():
+            raise StillOpening(f"version {folder.name} is being opened; ask again in a moment")
+        if opening.exception():
+            with self._lock:
+                self._asked.pop(key, None)  # tried again when it is asked for again
+        return opening.result()
+
+    def opened(self) -> list[Serving]:
+        """Those that are open."""
+        with self._lock:
+            asked = [opening for opening, _ in self._asked.values()]
+        return [each.result() for each in asked if _is_open(each)]
+
+
+def _is_open(opening: futures.Future) -> bool:
+    return opening.done() and not opening.cancelled() and opening.exception() is None
 
 
 def _forget_the_dead(folder: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -309,6 +310,121 @@ def test_the_model_of_other_codes_is_refused(root, publish_version, tiny_models,
     follower.check()
     assert follower.serving.version == "2.0.0"
     assert "is not the model" in acknowledged(root)["refused"]
+
+
+# -- pinned versions -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pinning(root, monkeypatch) -> Follower:
+    """Waits for a version however long it takes to open."""
+    monkeypatch.setattr(live, "OPENING_SECONDS", 60)
+    return Follower(root, None, "cpu")
+
+
+def test_a_pin_to_the_live_version_opens_nothing(pinning, monkeypatch):
+    monkeypatch.setattr(live, "open_version", None)
+    assert pinning.pinned("1.0.0") is pinning.serving
+
+
+def test_a_pinned_version_is_opened_once_beside_the_live_one_and_shares_its_model(pinning):
+    pinned = pinning.pinned("1.1.0")
+    assert pinned.version == "1.1.0" and pinning.serving.version == "1.0.0"
+    assert pinning.pinned("1.1.0") is pinned
+    assert pinned.model is pinning.serving.model
+
+
+def test_pinned_versions_share_a_model_of_their_own(pinning, root, publish_version, tiny_models):
+    publish_version(root, "2.0.0", model=tiny_models[1])
+    publish_version(root, "2.1.0", model=tiny_models[1])
+    first, second = pinning.pinned("2.0.0"), pinning.pinned("2.1.0")
+    assert first.model is second.model is not pinning.serving.model
+    versions.activate(root, "2.1.0")
+    pinning.check()
+    assert pinning.serving.model is first.model
+
+
+def test_the_two_asked_for_last_stay_open(pinning, root, publish_version):
+    for version in ("1.2.0", "1.3.0"):
+        publish_version(root, version)
+    one, two = pinning.pinned("1.1.0"), pinning.pinned("1.2.0")
+    assert pinning.pinned("1.1.0") is one
+    three = pinning.pinned("1.3.0")
+    assert pinning.pinned("1.1.0") is one and pinning.pinned("1.3.0") is three
+    assert pinning.pinned("1.2.0") is not two
+    assert two.index.search(np.zeros((1, 8), np.uint8), 1)[0].tolist() == [
+        [0]
+    ]  # who has it, has it
+
+
+def test_a_version_that_is_not_there_names_those_that_are(pinning, root):
+    with pytest.raises(live.UnknownVersion) as caught:
+        pinning.pinned("9.9.9")
+    assert str(caught.value) == "there is no version 9.9.9; those that exist: 1.0.0, 1.1.0"
+    pinning.pinned("1.1.0")
+    shutil.rmtree(root / "1.1.0")
+    with pytest.raises(live.UnknownVersion, match=r"exist: 1\.0\.0$"):
+        pinning.pinned("1.1.0")
+
+
+def test_without_a_folder_there_is_the_packed_version_only(packed, root):
+    follower = Follower(None, packed, "cpu")
+    assert follower.pinned("0.9.0") is follower.serving
+    with pytest.raises(live.UnknownVersion, match=r"exist: 0\.9\.0$"):
+        follower.pinned("1.0.0")
+
+
+def test_the_packed_version_can_be_asked_for_while_it_answers(packed, root, monkeypatch):
+    monkeypatch.setattr(live, "OPENING_SECONDS", 60)
+    (root / "CURRENT").unlink()
+    follower = Follower(root, packed, "cpu")
+    assert follower.pinned("0.9.0") is follower.serving
+    assert follower.pinned("1.1.0").version == "1.1.0"
+    with pytest.raises(live.UnknownVersion, match=r"exist: 0\.9\.0, 1\.0\.0, 1\.1\.0$"):
+        follower.pinned("1.2.0")
+
+
+def test_a_version_replaced_by_its_like_is_opened_again(pinning, root, publish_version):
+    before = pinning.pinned("1.1.0")
+    publish_version(root, "1.1.0", codes=np.full((5, 8), 255, np.uint8), replace=True)
+    assert before.index.manifest.rows == 3
+    assert pinning.pinned("1.1.0").index.manifest.rows == 5
+
+
+def test_a_damaged_version_is_refused_until_it_is_whole(pinning, root):
+    whole = (root / "1.1.0" / "index.bin").read_bytes()
+    damage(root / "1.1.0")
+    for _ in range(2):
+        with pytest.raises(VersionError, match=r"index\.bin has 0 bytes"):
+            pinning.pinned("1.1.0")
+    (root / "1.1.0" / "index.bin").write_bytes(whole)
+    assert pinning.pinned("1.1.0").version == "1.1.0"
+
+
+def test_a_slow_opening_is_waited_for_once_and_goes_on(root, monkeypatch):
+    """The live version answers meanwhile."""
+    follower = Follower(root, None, "cpu")
+    go_on, really = threading.Event(), live.open_version
+
+    def slowly(folder):
+        go_on.wait(60)
+        return really(folder)
+
+    monkeypatch.setattr(live, "open_version", slowly)
+    monkeypatch.setattr(live, "OPENING_SECONDS", 0.01)
+    for _ in range(2):
+        with pytest.raises(live.StillOpening, match=r"^version 1\.1\.0 is being opened; ask again"):
+            follower.pinned("1.1.0")
+    assert follower.pinned("1.0.0").version == "1.0.0"
+    go_on.set()
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            assert follower.pinned("1.1.0").version == "1.1.0"
+            break
+        except live.StillOpening:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 # -- acknowledgement -----------------------------------------------------------------------------
