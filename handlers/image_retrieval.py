@@ -5,37 +5,47 @@ sent reaches the JSON of an answer only, never a header or a status phrase: Torc
 of a newline there.
 """
 
+import dataclasses
 import logging
 import os
 import time
 from pathlib import Path
 
 import faiss
-import numpy as np
 import torch
 
 from handlers import PACKED_VERSION
+from handlers.answer import Job, answer, begin, run_model, timed
 from handlers.metrics import Metrics
 from handlers.request import (
-    DEFAULT_TOP_K,
-    MOST_DIVERSITY,
-    MOST_TOP_K,
-    Query,
+    DEEPEST_HIT,
+    LEAST_SIDE,
+    MOST_SHOPS,
+    RANGES,
     RequestError,
     parse,
 )
 from hashing import settings
-from hashing.codes import pack
+from hashing.model import ModelError
 from hashing.picture import PictureError
-from searcher.live import Follower, Serving
+from searcher.live import Follower, Serving, StillOpening, UnknownVersion
+from searcher.versions import VersionError
 
-_PHRASES = {400: "Bad Request", 413: "Content Too Large", 500: "Internal Server Error"}
+_PHRASES = {
+    400: "Bad Request",
+    404: "Not Found",
+    409: "Conflict",
+    413: "Content Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
 
 log = logging.getLogger(__name__)
 
 
 class ImageRetrievalHandler:
-    """Answers image queries from the live version of the index, or from the packed one."""
+    """Answers queries from the live version of the index, from the packed one, or from the one that
+    a query pins."""
 
     def initialize(self, context) -> None:
         """Called once a worker.  EFISS_INDEX: the index folder to follow (absolute); without it the
@@ -58,27 +68,63 @@ class ImageRetrievalHandler:
     def handle(self, batch: list[dict], context) -> list[dict]:
         """Answers of a batch, in its order."""
         start = time.perf_counter()
-        serving = self._follower.serving  # one version for the whole batch, whatever is activated
+        live = self._follower.serving  # one for the whole batch, whatever is activated
         answers: list[dict | None] = [None] * len(batch)
-        queries, pixels = {}, {}
+        jobs: dict[int, Job] = {}
         for i, row in enumerate(batch):
             try:
                 if context.get_request_header(i, "describe") == "True":
                     answers[i] = self.describe_handle()
-                    continue
-                queries[i] = parse(row)
-                pixels[i] = serving.model.pixels(queries[i].image, self._max_pixels)
+                else:
+                    jobs[i] = self._begun(row, live)
             except Exception as error:  # whatever one caller did, the others get their answers
                 answers[i] = _refusal(error, context, i)
-        if pixels:
-            outputs = serving.model.outputs(np.stack(list(pixels.values())))
-            for i, output in zip(pixels, outputs, strict=True):
-                answers[i] = _answer(serving, queries[i], output)
+        for same_model in _by_model(jobs):
+            try:
+                run_model([jobs[i] for i in same_model])
+            except Exception as error:
+                for i in same_model:
+                    del jobs[i]
+                    answers[i] = _refusal(error, context, i)
+        for i, job in jobs.items():
+            try:
+                answers[i] = answer(job)
+            except Exception as error:
+                answers[i] = _refusal(error, context, i)
         for i in range(len(batch)):
+            version = answers[i].get("index_database_version", live.version)
             context.set_response_content_type(i, "application/json")
-            context.set_response_header(i, "x-index-version", serving.version)
+            context.set_response_header(i, "x-index-version", version)
         self._metrics.count(answers, time.perf_counter() - start)
         return answers
+
+    def _begun(self, row: dict, live: Serving) -> Job:
+        ms = {}
+        with timed(ms, "parse"):
+            query = parse(row)
+        with timed(ms, "version"):
+            serving = live if query.version is None else self._pinned(query.version)
+        job = Job(query, serving, ms)
+        begin(job, self._max_pixels)
+        return job
+
+    def _pinned(self, version: str) -> Serving:
+        """Raises RequestError when the version cannot answer."""
+        try:
+            return self._follower.pinned(version)
+        except UnknownVersion as error:
+            raise RequestError(404, "unknown_version", str(error)) from None
+        except StillOpening as error:
+            raise RequestError(503, "version_opening", str(error)) from None
+        except (VersionError, ModelError, OSError) as error:
+            # Its reason names files of this machine, which are not the caller's to know.
+            log.error("pinned index version %s refused: %s", version, error)
+            raise RequestError(
+                409,
+                "damaged_version",
+                f"version {version} is damaged and answers nothing; ask for another one, or "
+                "without index_database_version for the live one",
+            ) from None
 
     def describe_handle(self) -> dict:
         """What is served, for `GET /models/image-retrieval-v1.0?customized=true`."""
@@ -90,29 +136,25 @@ class ImageRetrievalHandler:
             "index_mode": manifest.index_mode,
             "created": manifest.created,
             "model": manifest.model,
+            "search": manifest.search,
+            "ways": serving.index.ways,
             "limits": {
-                "top_k": {"default": DEFAULT_TOP_K, "lowest": 1, "highest": MOST_TOP_K},
-                "diversity": {"default": 1, "lowest": 1, "highest": MOST_DIVERSITY},
+                **{name: dataclasses.asdict(allowed) for name, allowed in RANGES.items()},
+                "deepest_hit": DEEPEST_HIT,
+                "shops": MOST_SHOPS,
+                "box_side": LEAST_SIDE,
                 "max_pixels": self._max_pixels,
             },
         }
 
 
-def _answer(serving: Serving, query: Query, outputs: np.ndarray) -> dict:
-    """outputs: the model's for this query, float32 [64]."""
-    wanted = (query.top_k - 1) * query.diversity + 1
-    outputs = outputs[None]
-    rows, distances = serving.index.search(
-        pack(outputs), min(wanted, serving.index.manifest.rows), outputs
-    )
-    rows, distances = rows[0, :: query.diversity], distances[0, :: query.diversity]
-    answer = {
-        "index_database_version": serving.version,
-        "relevant": [serving.index.path(row) for row in rows],
-    }
-    if query.debug:
-        answer["distances"] = distances.tolist()
-    return answer
+def _by_model(jobs: dict[int, Job]) -> list[list[int]]:
+    """The requests with a picture, those together that one model looks at."""
+    groups: dict[int, list[int]] = {}
+    for i, job in jobs.items():
+        if job.pixels is not None:
+            groups.setdefault(id(job.serving.model), []).append(i)
+    return list(groups.values())
 
 
 def _refusal(error: Exception, context, i: int) -> dict:

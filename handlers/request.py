@@ -1,18 +1,51 @@
 """What a caller may ask: the body of a request -> a checked `Query`.
 
-Knows the fields and the transports, not TorchServe and not the index.
+Knows the fields and the transports, not TorchServe and not the index.  docs/queries.md says what
+each field means.
 """
 
 import dataclasses
 import difflib
 import json
+import os
+import re
 
 from hashing import picture
+from hashing.codes import CODE_BITS
+from searcher import versions
+from searcher.search import EVERYTHING, Selection
 
-DEFAULT_TOP_K, MOST_TOP_K = 10, 1000
-MOST_DIVERSITY = 100
 
-_FIELDS = ("image", "top_k", "topk", "debug", "diversity")
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """What a field that is a whole number may be, and is when it is absent."""
+
+    default: int
+    lowest: int
+    highest: int
+
+
+RANGES = {
+    "top_k": Range(10, 1, 1000),
+    "diversity": Range(1, 1, 100),
+    "offset": Range(0, 0, 10_000),
+    "max_distance": Range(CODE_BITS, 0, CODE_BITS),
+}
+DEEPEST_HIT = 100_000
+"""The last of the ranked hits that a page may reach: (offset + top_k) x diversity."""
+MOST_SHOPS = 1000
+LEAST_SIDE = 0.02
+"""Of a box, as a part of the picture's."""
+
+_KINDS_OF_QUERY = ("image", "code", "like")
+_FIELDS = (
+    *_KINDS_OF_QUERY,
+    *("top_k", "topk", "debug", "diversity", "offset", "max_distance", "shops", "exclude_shops"),
+    *("group_by", "index_database_version", "box"),
+)
+_CODE = re.compile(r"[0-9a-fA-F]{16}")
+
+Box = tuple[float, float, float, float]
 
 
 class RequestError(ValueError):
@@ -27,13 +60,25 @@ class RequestError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Query:
-    """A checked request.  image: the encoded picture's bytes.  top_k: 1-1000 answers wanted.
-    diversity: every d-th of the ranked hits is returned, 1-100.  debug: with distances."""
+    """A checked request.
 
-    image: bytes
-    top_k: int
-    diversity: int
-    debug: bool
+    One of image (the encoded picture's bytes), code (8 bytes) and like (a path of the catalogue);
+    the others are None.  top_k: 1-1000 answers wanted.  diversity: every d-th of the ranked hits is
+    returned, 1-100.  offset: so many answers are passed over first.  selection: which rows may be
+    answered.  version: the one to answer from, None for the live one.  box: left, top, right and
+    bottom of the part of the image to search by, 0-1.  debug: with distances, code and times.
+    """
+
+    image: bytes | None = None
+    code: bytes | None = None
+    like: str | None = None
+    top_k: int = RANGES["top_k"].default
+    diversity: int = RANGES["diversity"].default
+    offset: int = RANGES["offset"].default
+    selection: Selection = EVERYTHING
+    version: str | None = None
+    box: Box | None = None
+    debug: bool = False
 
 
 def parse(row: dict) -> Query:
@@ -44,11 +89,17 @@ def parse(row: dict) -> Query:
     """
     fields = _fields(_body(row))
     _refuse_unknown(fields)
+    top_k, diversity = _count(fields), _whole_number(fields, "diversity")
+    # The image comes last: to decode it is work, in vain when another field is wrong.
     return Query(
-        top_k=_count(fields),
-        diversity=_whole_number(fields, "diversity", 1, MOST_DIVERSITY),
+        top_k=top_k,
+        diversity=diversity,
+        offset=_offset(fields, top_k, diversity),
+        selection=_selection(fields),
+        version=_version(fields),
         debug=_debug(fields),
-        image=_image(fields),
+        box=_box(fields),
+        **_searched_by(fields),
     )
 
 
@@ -110,38 +161,144 @@ def _refuse_unknown(fields: dict) -> None:
 def _count(fields: dict) -> int:
     if "top_k" in fields and "topk" in fields:
         raise RequestError(400, "bad_top_k", "give top_k or topk, not both")
-    name = "topk" if "topk" in fields else "top_k"
-    return _whole_number(fields, name, DEFAULT_TOP_K, MOST_TOP_K)
+    if "topk" in fields:
+        return _whole_number(fields, "topk", of="top_k")
+    if "top_k" not in fields and "max_distance" in fields:
+        return RANGES["top_k"].highest  # all that is so near, as far as one answer goes
+    return _whole_number(fields, "top_k")
 
 
-def _whole_number(fields: dict, name: str, default: int, highest: int) -> int:
-    value = fields.get(name, default)
-    if type(value) is not int or not 1 <= value <= highest:
+def _whole_number(fields: dict, name: str, of: str | None = None) -> int:
+    """The field `name`, a spelling of the field `of` where that is another."""
+    of = of or name
+    allowed = RANGES[of]
+    value = fields.get(name, allowed.default)
+    if type(value) is not int or not allowed.lowest <= value <= allowed.highest:
+        raise _bad(
+            of, f"{name} must be a whole number from {allowed.lowest} to {allowed.highest}", value
+        )
+    return value
+
+
+def _offset(fields: dict, top_k: int, diversity: int) -> int:
+    offset = _whole_number(fields, "offset")
+    if (offset + top_k) * diversity > DEEPEST_HIT:
+        most = DEEPEST_HIT // diversity - top_k
         raise RequestError(
             400,
-            "bad_" + ("top_k" if name == "topk" else name),
-            f"{name} must be a whole number from 1 to {highest}, not {_shown(value)}",
+            "bad_offset",
+            f"offset must be at most {most} with top_k {top_k} and diversity {diversity}, "
+            f"not {offset}: no page reaches beyond ranked hit {DEEPEST_HIT}",
         )
+    return offset
+
+
+def _selection(fields: dict) -> Selection:
+    by_product = "group_by" in fields
+    if by_product and fields["group_by"] != "product":
+        raise _bad("group_by", 'group_by must be "product", or absent', fields["group_by"])
+    return Selection(
+        max_distance=_whole_number(fields, "max_distance"),
+        shops=_names(fields, "shops", least=1) if "shops" in fields else None,
+        exclude_shops=_names(fields, "exclude_shops", least=0),
+        by_product=by_product,
+    )
+
+
+def _names(fields: dict, name: str, least: int) -> frozenset[str]:
+    value = fields.get(name, [])
+    is_list = isinstance(value, list) and all(isinstance(shop, str) for shop in value)
+    if not is_list or not least <= len(value) <= MOST_SHOPS:
+        raise _bad(name, f"{name} must be a list of {least} to {MOST_SHOPS} names of shops", value)
+    return frozenset(value)
+
+
+def _version(fields: dict) -> str | None:
+    if "index_database_version" not in fields:
+        return None
+    value = fields["index_database_version"]
+    try:
+        versions.parse(value)
+    except (versions.VersionError, TypeError):
+        raise _bad(
+            "index_database_version",
+            "index_database_version must be MAJOR.MINOR.PATCH, for example 1.5.0",
+            value,
+        ) from None
     return value
 
 
 def _debug(fields: dict) -> bool:
     value = fields.get("debug", False)
     if type(value) is not bool:
-        raise RequestError(400, "bad_debug", f"debug must be true or false, not {_shown(value)}")
+        raise _bad("debug", "debug must be true or false", value)
     return value
 
 
-def _image(fields: dict) -> bytes:
-    value = fields.get("image")
-    if value is None:
-        raise RequestError(400, "no_image", "there is no image; send the file's bytes as base64")
+def _box(fields: dict) -> Box | None:
+    if "box" not in fields:
+        return None
+    if fields.get("image") is None:
+        raise RequestError(400, "bad_box", "box is a part of an image; send it with image only")
+    value = fields["box"]
+    is_box = (
+        isinstance(value, list)
+        and len(value) == 4
+        and all(type(number) in (int, float) and 0 <= number <= 1 for number in value)
+    )
+    # A little less is taken, for sides that are the least but for the rounding of a subtraction.
+    if not is_box or min(value[2] - value[0], value[3] - value[1]) < LEAST_SIDE - 1e-9:
+        raise _bad(
+            "box",
+            "box must be [left, top, right, bottom], parts of the width and height from 0 to 1, "
+            f"right and bottom at least {LEAST_SIDE} more than left and top",
+            value,
+        )
+    return tuple(value)
+
+
+def _searched_by(fields: dict) -> dict:
+    """image, code or like: the one of them that there is."""
+    given = [name for name in _KINDS_OF_QUERY if fields.get(name) is not None]
+    if not given:
+        raise RequestError(
+            400,
+            "no_image",
+            "there is no image; send the file's bytes as base64, or code or like instead",
+        )
+    if len(given) > 1:
+        raise RequestError(
+            400, f"bad_{given[1]}", f"give one of image, code and like, not {' and '.join(given)}"
+        )
+    (name,) = given
+    return {name: {"image": _image, "code": _code, "like": _like}[name](fields[name])}
+
+
+def _image(value) -> bytes:
     if not isinstance(value, str):
         raise RequestError(400, "not_base64", f"image must be base64 text, not {_shown(value)}")
     try:
         return picture.from_base64(value)
     except picture.PictureError as error:
         raise RequestError(400, error.kind, str(error)) from None
+
+
+def _code(value) -> bytes:
+    if not isinstance(value, str) or not _CODE.fullmatch(value):
+        raise _bad("code", "code must be 16 hex digits", value)
+    return bytes.fromhex(value)
+
+
+def _like(value) -> str:
+    try:
+        os.fsencode(value)
+    except (TypeError, UnicodeEncodeError):  # no text, or with half a character
+        raise _bad("like", "like must be a path as the catalogue spells it", value) from None
+    return value
+
+
+def _bad(field: str, sentence: str, value) -> RequestError:
+    return RequestError(400, f"bad_{field}", f"{sentence}, not {_shown(value)}")
 
 
 def _shown(value) -> str:

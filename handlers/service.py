@@ -139,7 +139,7 @@ class Service:
         dying, or the time is over.
         """
         deadline = time.monotonic() + seconds
-        query = _smallest_query()
+        query = {"image": _smallest_picture()}
         while True:
             if self._process.poll() is not None:
                 raise self._failed("TorchServe ended while it started")
@@ -148,13 +148,16 @@ class Service:
             if time.monotonic() > deadline:
                 raise self._failed(f"no query was answered within {seconds:.0f} s")
             try:
-                answer = client.search(self.url, query, top_k=1, timeout=5)
+                answer = client.search(self.url, **query, top_k=1, timeout=5)
                 return answer["index_database_version"]
             except client.ServiceError as error:
                 if error.status == 404:  # it listens, so it has read the model store
                     raise self._failed(
                         "TorchServe cannot load the archive; make it again with `efiss archive`"
                     ) from None
+                if error.status == 409:  # the live version has no model to look at pictures
+                    query = {"code": "0" * 16}
+                    continue
                 time.sleep(0.1)
 
     def wait(self) -> None:
@@ -333,7 +336,7 @@ def _check_socket_paths(folder: Path) -> None:
         )
 
 
-def _smallest_query() -> bytes:
+def _smallest_picture() -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (16, 16), "white").save(buffer, "PNG")
     return buffer.getvalue()

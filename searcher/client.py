@@ -17,13 +17,21 @@ class ServiceError(RuntimeError):
         self.status = status
 
 
-def search(url: str, image: bytes, top_k: int = 10, timeout: float = 30) -> dict:
-    """Send an encoded picture to the service at `url` (`http://127.0.0.1:5000`).
+def search(
+    url: str, image: bytes | None = None, top_k: int | None = 10, timeout: float = 30, **fields
+) -> dict:
+    """Send an encoded picture, or another query, to the service at `url`
+    (`http://127.0.0.1:5000`).
 
-    Returns the answer of the contract: index_database_version, relevant, distances.  timeout in
-    seconds.  Raises ServiceError.
+    fields: others of the request, `code` or `like` among them when there is no image.  top_k: None
+    for the service's own default.  timeout in seconds.  Returns the answer of the contract with
+    what `debug` adds: index_database_version, relevant, distances.  Raises ServiceError.
     """
-    body = {"top_k": top_k, "debug": True, "image": base64.b64encode(image).decode("ascii")}
+    body = {"debug": True, **fields}
+    if top_k is not None:
+        body["top_k"] = top_k
+    if image is not None:
+        body["image"] = base64.b64encode(image).decode("ascii")
     request = urllib.request.Request(
         url.rstrip("/") + PATH, json.dumps(body).encode(), {"Content-Type": "application/json"}
     )

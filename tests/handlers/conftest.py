@@ -6,16 +6,18 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from efiss.demo_catalogue import write_catalogue
+from tests.handlers.ranking import IMPORTED, IMPORTED_CATALOGUE, clustered_catalogue
 from tests.running import IMAGES, ODD_NAMES, ROOT, efiss, serving
 
 
 @pytest.fixture(scope="session")
 def catalogue(model_path):
     """A folder with data/ (drawn pictures in four shops), database_info.txt, two versions of the
-    index of which 1.0.0 is live, and the archive of 1.0.0."""
+    index of which 1.0.0 is live, the archive of 1.0.0, and IMPORTED, a version of codes alone."""
     # Short, since Unix sockets lie below it and their paths may have 107 letters.
     folder = Path(tempfile.mkdtemp(prefix="efiss-test-"))
     try:
@@ -31,9 +33,19 @@ def catalogue(model_path):
         for command in (["activate", "1.0.0"], ["archive", "--index_version", "1.0.0"]):
             done = efiss(*command, folder=folder)
             assert done.returncode == 0, done.stderr
+        _import(folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _import(folder: Path) -> None:
+    codes, paths = clustered_catalogue(*IMPORTED_CATALOGUE)
+    np.save(folder / "codes.npy", codes)
+    (folder / "imported.txt").write_text("\n".join(paths) + "\n")
+    done = efiss("import", "--codes", "codes.npy", "--database", "imported.txt",
+                 "--new_index_database_version", IMPORTED, folder=folder)  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="session")

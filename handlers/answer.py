@@ -1,0 +1,158 @@
+"""One request on its way from a checked query to the answer.
+
+A `Job` is begun (`begin`), its picture goes through the model with those of the other requests of
+the batch (`run_model`), and it is answered (`answer`).  Knows nothing of TorchServe.
+"""
+
+import base64
+import contextlib
+import dataclasses
+import io
+import math
+import time
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from handlers.request import Box, Query, RequestError
+from hashing import picture
+from hashing.codes import pack
+from hashing.model import Model
+from searcher.live import Serving
+from searcher.search import OpenVersion
+
+CROPPED_EDGE = 640
+"""The longest side in pixels of the part that an answer shows."""
+
+
+@dataclasses.dataclass
+class Job:
+    """A query and what the steps made of it.
+
+    serving: the version to answer from.  ms: milliseconds of each step.  pixels: of an image, model
+    input uint8 [edge, edge, 3].  code: uint8 [8].  outputs: of an image, float32 [64].  cropped:
+    JPEG of the part of the image that the box marks.
+    """
+
+    query: Query
+    serving: Serving
+    ms: dict[str, float]
+    pixels: np.ndarray | None = None
+    code: np.ndarray | None = None
+    outputs: np.ndarray | None = None
+    cropped: bytes | None = None
+
+
+@contextlib.contextmanager
+def timed(ms: dict[str, float], step: str) -> Iterator[None]:
+    """Note what the block takes."""
+    start = time.perf_counter()
+    yield
+    ms[step] = _since(start)
+
+
+def begin(job: Job, max_pixels: int) -> None:
+    """Find the code of the query, or decode its picture.
+
+    Raises RequestError when the version cannot answer such a query, picture.PictureError.
+    """
+    query, index, model = job.query, job.serving.index, job.serving.model
+    if query.code is not None:
+        job.code = np.frombuffer(query.code, np.uint8)
+    elif query.like is not None:
+        with timed(job.ms, "like"):
+            row = index.row(query.like)
+        if row is None:
+            raise RequestError(
+                404,
+                "unknown_like",
+                f"version {job.serving.version} has no picture with the path of like; give one as "
+                "an answer of this version spells it",
+            )
+        job.code = index.code(row)
+    elif model is None:
+        raise RequestError(
+            409,
+            "no_model",
+            f"version {job.serving.version} was imported without a model, so it cannot look at "
+            "pictures; ask with code or like instead of image",
+        )
+    else:
+        with timed(job.ms, "decode"):
+            _decode(job, model, max_pixels)
+
+
+def run_model(jobs: list[Job]) -> None:
+    """Codes and outputs of pictures that one model looks at, in one forward pass."""
+    start = time.perf_counter()
+    outputs = jobs[0].serving.model.outputs(np.stack([job.pixels for job in jobs]))
+    for job, code, own in zip(jobs, pack(outputs), outputs, strict=True):
+        job.code, job.outputs, job.pixels = code, own, None
+        job.ms["model"] = _since(start)
+
+
+def answer(job: Job) -> dict:
+    """What the caller gets, ready for JSON."""
+    query, index = job.query, job.serving.index
+    with timed(job.ms, "search"):
+        rows, distances = page(index, job.code, job.outputs, query)
+        found = {
+            "index_database_version": job.serving.version,
+            "relevant": [index.path(row) for row in rows],
+        }
+    if query.debug:
+        found |= {"distances": distances.tolist(), "code": job.code.tobytes().hex(), "ms": job.ms}
+    if job.cropped:
+        found["cropped_image"] = base64.b64encode(job.cropped).decode("ascii")
+    return found
+
+
+def page(
+    index: OpenVersion, code: np.ndarray, outputs: np.ndarray | None, query: Query
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the ranked hits every d-th from `offset * d` on, d the diversity, top_k of them or as many
+    as there are: rows int64 [f] and distances in bits int32 [f].
+
+    A hit is a picture, by product the first of each product.  The ranking does not depend on the
+    page, so pages that follow each other are one long page.
+    """
+    step = query.diversity
+    depth = (query.offset + query.top_k - 1) * step + 1
+    rows, distances = index.select(code, min(depth, index.manifest.rows), outputs, query.selection)
+    wanted = slice(query.offset * step, None, step)
+    return rows[wanted], distances[wanted]
+
+
+def _decode(job: Job, model: Model, max_pixels: int) -> None:
+    image, box = job.query.image, job.query.box
+    if box is None:
+        job.pixels = model.pixels(image, max_pixels)
+        return
+    # As large as the part needs the picture to be, so that it is no coarser than a whole one.
+    smallest = min(box[2] - box[0], box[3] - box[1])
+    edge = math.ceil(model.sidecar.input_size / smallest)
+    part = crop(picture.decode(image, edge, max_pixels), box)
+    job.pixels = model.pixels_of(part)
+    job.cropped = _small_jpeg(part)
+
+
+def crop(image: Image.Image, box: Box) -> Image.Image:
+    """The part of an upright picture, at least one pixel."""
+    left, top, right, bottom = (
+        round(side * length) for side, length in zip(box, image.size * 2, strict=True)
+    )
+    left, top = min(left, image.width - 1), min(top, image.height - 1)
+    return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+
+
+def _small_jpeg(image: Image.Image) -> bytes:
+    image = image.copy()
+    image.thumbnail((CROPPED_EDGE, CROPPED_EDGE))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def _since(start: float) -> float:
+    return round((time.perf_counter() - start) * 1000, 3)
