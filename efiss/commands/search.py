@@ -14,19 +14,33 @@ from searcher.client import search as ask
     "images",
     metavar="IMAGE...",
     nargs=-1,
-    required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
 @click.option(
-    "--top_k", type=click.IntRange(1, 1000), default=10, show_default=True, help="Results wanted."
+    "--like", metavar="PATH", help="A path of the catalogue to search by, instead of an IMAGE."
 )
+@click.option(
+    "--top_k",
+    type=click.IntRange(1, 1000),
+    help="Results wanted: 10, or with --max_distance 1000 where this is not given.",
+)
+@click.option("--offset", type=click.IntRange(0), help="Results to pass over: further pages.")
+@click.option("--max_distance", type=click.IntRange(0, 64), help="Only results so near, in bits.")
+@click.option("--shop", "shops", multiple=True, help="Only of this shop; may be given repeatedly.")
+@click.option("--group_by", type=click.Choice(["product"]), help="One picture a product.")
 @click.option("--url", help="The service; by default the one on this machine, at EFISS_PORT.")
 @click.option(
     "--sheet",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write a picture of the queries and their results (.png or .jpg).",
 )
-def search(images: tuple[Path, ...], top_k: int, url: str | None, sheet: Path | None) -> None:
+def search(
+    images: tuple[Path, ...],
+    like: str | None,
+    url: str | None,
+    sheet: Path | None,
+    **options,
+) -> None:
     """Ask a running service for the pictures most similar to each IMAGE.
 
     The paths are the catalogue's; --sheet looks for relative ones from the current folder.
@@ -36,25 +50,35 @@ def search(images: tuple[Path, ...], top_k: int, url: str | None, sheet: Path | 
       efiss search photo.jpg
       efiss search photo.jpg --top_k 24 --sheet results.png
       efiss search photos/*.jpg --top_k 6 --sheet results.png
+      efiss search photo.jpg --shop abc.com --shop xyz.com --group_by product
+      efiss search --like data/abc.com/69_abc_com.jpg --max_distance 8
     """
+    if bool(images) == bool(like):
+        raise click.UsageError("give one IMAGE or more, or --like PATH")
+    fields = {name: value for name, value in options.items() if value not in (None, ())}
+    top_k = fields.pop("top_k", None)
     answers = []
     try:
         url = url or f"http://127.0.0.1:{port()}"
+        if like:
+            answers.append(ask(url, like=like, top_k=top_k, **fields))
+            click.echo(table(answers[0], fields.get("offset", 0)))
         for image in images:
-            answers.append(ask(url, image.read_bytes(), top_k))
+            answers.append(ask(url, image.read_bytes(), top_k, **fields))
             if len(images) > 1:
                 click.echo(f"\nquery {image}")
-            click.echo(table(answers[-1]))
+            click.echo(table(answers[-1], fields.get("offset", 0)))
     except (ServiceError, SettingError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if sheet:
-        _write_sheet(sheet, images, answers)
+        _write_sheet(sheet, images or (Path(like),), answers)
 
 
-def table(answer: dict) -> str:
-    """An answer as lines of rank, distance and path."""
+def table(answer: dict, offset: int = 0) -> str:
+    """An answer as lines of rank, distance and path.  offset: results before the first one."""
     rows = zip(answer["distances"], answer["relevant"], strict=True)
-    lines = [f"{rank:4}  {distance:8}  {path}" for rank, (distance, path) in enumerate(rows, 1)]
+    ranked = enumerate(rows, offset + 1)
+    lines = [f"{rank:4}  {distance:8}  {path}" for rank, (distance, path) in ranked]
     heading = f"index version {answer['index_database_version']}\nrank  distance  path"
     # A path whose bytes are not UTF-8 travels as surrogates, which a terminal cannot show.
     return "\n".join([heading, *lines]).encode("utf-8", "replace").decode("utf-8")
