@@ -216,18 +216,21 @@ class _Run:
         """Look at all pictures now, and train the hash layer alone.  folder: keeps the embeddings,
         by what they depend on."""
         backbone = self.network.backbone.eval().requires_grad_(False)
-        digest = hashlib.sha256(f"{self.recipe} {self.examples.digest()}".encode())
+        recipe = self.recipe
+        how = (recipe.augmentation, self._strengths(), recipe.input_size, recipe.seed)
+        how += (recipe.resampling, recipe.mean, recipe.std)
+        digest = hashlib.sha256(repr(how).encode() + self.examples.groups.tobytes())
         for value in backbone.state_dict().values():
             digest.update(value.cpu().contiguous().numpy())
-        for view in range(self.recipe.fixed_views):
+        for view in range(recipe.fixed_views):
 
             def see(rows: np.ndarray, view: int = view) -> torch.Tensor:
-                draw = np.random.default_rng([self.recipe.seed, view, rows[0]])
-                how = self._strengths()[min(view, 1)]
-                return backbone(self._views(rows, draw, [how], self.recipe.input_size)[0])
+                draw = np.random.default_rng([recipe.seed, view, rows[0]])
+                strength = self._strengths()[min(view, 1)]
+                return backbone(self._views(rows, draw, [strength], recipe.input_size)[0])
 
             path = folder / f"embeddings-{digest.hexdigest()[:16]}-{view + 1}.npy"
-            label = f"view {view + 1} of {self.recipe.fixed_views}"
+            label = f"view {view + 1} of {recipe.fixed_views}"
             self.embeddings.append(embedded(see, len(self.examples), label, path))
         self.forward = lambda embeddings: (embeddings, self.network.hash(embeddings))
 
