@@ -1,21 +1,24 @@
 """Files -> codes, on all cores.
 
-Worker threads each take a batch of files: read, look up, decode, hash.  Pillow and torch let go of
-the interpreter lock while they work, so threads keep all cores busy without copying pictures or
-loading the model once a process; on a GPU the same threads feed it.
+Worker threads look at files (read, look up, decode) and hash whole batches of what has no code yet.
+Pillow and torch let go of the interpreter lock while they work, so threads keep all cores busy
+without copying pictures or loading the model once a process; on a GPU the same threads feed it.
 """
 
 import dataclasses
 import hashlib
 import os
 import stat
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import numpy as np
 import torch
 
+from hashing import remote
 from hashing.codes import CODE_BYTES
 from hashing.model import Model
 from hashing.picture import MAX_PIXELS, PictureError
@@ -24,11 +27,12 @@ from hashing.settings import BATCH_SIZE
 KnownCode = Callable[[bytes], bytes | None]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Hashed:
     """One file: its sha256 digest and its code (8 bytes), or the reason why it has none.
 
-    computed: whether the code was computed now (False: known before).
+    computed: whether the code was computed for this file (False: known before, or computed for
+    another file with the same bytes).
     """
 
     path: str
@@ -49,64 +53,168 @@ def hash_files(
 ) -> Iterator[Hashed]:
     """Hash files in parallel; yields one `Hashed` per path, in the order of `paths`.
 
-    workers: threads.  batch_size: files a thread takes at a time, and the model's batch.
-    known: the code of a digest, when it was computed before.
+    paths: files of this machine, or URLs (see `remote`).  workers: threads.  batch_size: files a
+    thread looks at in one go, and the model's batch.
+    known: the code of a digest, when it was computed before; called from the threads.  Where it
+    answers with the codes that were yielded, files of the same bytes are hashed once.
+    Raises remote.RemoteError.
     """
+    remote.check(paths)
     torch.set_num_threads(1)  # the parallelism is the workers'; more threads would only fight
+    in_hand = _InHand(known)
 
-    def hash_batch(batch: list[str]) -> list[Hashed]:
-        return _hash_batch(batch, model, batch_size, max_pixels, known)
+    def look(chunk: list[str]) -> list[_Looked]:
+        return [
+            _look(path, data, model, max_pixels, in_hand)
+            for path, data in zip(chunk, _read(chunk), strict=True)
+        ]
 
-    batches = (paths[i : i + batch_size] for i in range(0, len(paths), batch_size))
-    with ThreadPoolExecutor(workers) as pool:
-        running = deque()
-        try:
-            for batch in batches:
-                running.append(pool.submit(hash_batch, batch))
-                if len(running) > 2 * workers:
-                    yield from running.popleft().result()
-            while running:
-                yield from running.popleft().result()
-        finally:
-            for future in running:
-                future.cancel()
+    def hash_batch(files: list[_Looked]) -> list[Hashed]:
+        return _hash_batch(files, model, batch_size)
+
+    pool = ThreadPoolExecutor(workers)
+    try:
+        chunks = (paths[i : i + batch_size] for i in range(0, len(paths), batch_size))
+        looked = chain.from_iterable(_in_order(pool, look, chunks, 2 * workers))
+        hashed = chain.from_iterable(
+            _in_order(pool, hash_batch, _batches(looked, batch_size), workers)
+        )
+        yield from in_hand.completed(hashed)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _hash_batch(paths, model, batch_size, max_pixels, known) -> list[Hashed]:
-    done, rows = [], []
-    # Always a whole batch, empty rows included: the same shape takes the same way through the
-    # network, so that a code does not depend on which other files were still to be hashed.
-    size = model.sidecar.input_size
-    batch = np.zeros((batch_size, size, size, 3), np.uint8)
+def _in_order(pool, function: Callable, items: Iterable, ahead: int) -> Iterator:
+    """function(item) for every item, in the order of items; the pool works `ahead` of them."""
+    running = deque()
+    for item in items:
+        running.append(pool.submit(function, item))
+        if len(running) > ahead:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()
+
+
+# -- looking at files ----------------------------------------------------------------------------
+
+
+class _InHand:
+    """Whose bytes are being hashed, so that nobody hashes the same bytes beside them."""
+
+    def __init__(self, known: KnownCode):
+        self._known = known
+        self._lock = threading.Lock()
+        self._users: dict[bytes, int] = {}  # digest -> files of that content that are under way
+
+    def take(self, digest: bytes) -> tuple[bool, bytes | None]:
+        """(whether the caller is to hash it, its code if that is known).  With neither, another
+        file under way has the same bytes, and `completed` will give this one the same result."""
+        with self._lock:
+            if digest in self._users:
+                self._users[digest] += 1
+                return False, None
+            if code := self._known(digest):
+                return False, code
+            self._users[digest] = 1
+            return True, None
+
+    def completed(self, files: Iterable[Hashed]) -> Iterator[Hashed]:
+        """The same files in the same order, now with those that shared another's bytes."""
+        results: dict[bytes, Hashed] = {}
+        waiting: deque[Hashed] = deque()
+        for file in files:
+            if file.digest in self._users and _is_complete(file):
+                results[file.digest] = file
+            waiting.append(file)
+            # The other file may stand further on in the list: threads overtake each other.
+            while waiting and (_is_complete(waiting[0]) or waiting[0].digest in results):
+                file = waiting.popleft()
+                if not _is_complete(file):
+                    first = results[file.digest]
+                    file = dataclasses.replace(file, code=first.code, reason=first.reason)
+                yield file
+                self._release(file.digest, results)
+
+    def _release(self, digest: bytes | None, results: dict[bytes, Hashed]) -> None:
+        """Only now, that whoever takes what is yielded can have made the code known."""
+        if digest not in results:
+            return
+        with self._lock:
+            self._users[digest] -= 1
+            if not self._users[digest]:
+                del self._users[digest], results[digest]
+
+
+def _is_complete(file: Hashed) -> bool:
+    return file.code is not None or file.reason is not None
+
+
+_Looked = tuple[Hashed, np.ndarray | None]
+"""A file, and its pixels if it has to be hashed."""
+
+
+def _read(paths: list[str]) -> Iterator[bytes | str]:
+    """The bytes of every file, or the reason why they cannot be had.  Those of this machine are
+    read as they are taken, remote ones all at once."""
+    fetched = iter(remote.read([path for path in paths if remote.is_remote(path)]))
     for path in paths:
-        hashed, pixels = _look(path, model, max_pixels, known)
-        if pixels is not None:
-            batch[len(rows)] = pixels
-            rows.append(len(done))
-        done.append(hashed)
-    if rows:
-        codes = model.codes(batch).tobytes()
-        for i, row in enumerate(rows):
-            code = codes[i * CODE_BYTES : (i + 1) * CODE_BYTES]
-            done[row] = dataclasses.replace(done[row], code=code, computed=True)
-    return done
+        yield next(fetched) if remote.is_remote(path) else _read_local(path)
 
 
-def _look(path, model, max_pixels, known) -> tuple[Hashed, np.ndarray | None]:
-    """What is known of a file, and its pixels if it has to be hashed."""
+def _read_local(path: str) -> bytes | str:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for without end
-            return Hashed(path, reason="Not a file"), None
+            return "Not a file"
         with open(path, "rb") as file:
-            data = file.read()
+            return file.read()
     except OSError as error:
-        return Hashed(path, reason=error.strerror or str(error)), None
+        return error.strerror or str(error)
     except (ValueError, MemoryError) as error:  # a NUL in the path; a file larger than the memory
-        return Hashed(path, reason=str(error) or "Too large for the memory"), None
+        return str(error) or "Too large for the memory"
+
+
+def _look(path: str, data: bytes | str, model, max_pixels: int, in_hand: _InHand) -> _Looked:
+    if isinstance(data, str):
+        return Hashed(path, reason=data), None
     digest = hashlib.sha256(data).digest()
-    if code := known(digest):
+    mine, code = in_hand.take(digest)
+    if not mine:
         return Hashed(path, digest, code), None
     try:
         return Hashed(path, digest), model.pixels(data, max_pixels)
     except PictureError as error:
         return Hashed(path, digest, reason=str(error)), None
+
+
+# -- hashing -------------------------------------------------------------------------------------
+
+
+def _batches(files: Iterable[_Looked], batch_size: int) -> Iterator[list[_Looked]]:
+    """Runs of files with `batch_size` to be hashed in each, or fewer where those are rare."""
+    batch, to_hash = [], 0
+    for file in files:
+        batch.append(file)
+        to_hash += file[1] is not None
+        if to_hash == batch_size or len(batch) == 100 * batch_size:
+            yield batch
+            batch, to_hash = [], 0
+    if batch:
+        yield batch
+
+
+def _hash_batch(files: list[_Looked], model: Model, batch_size: int) -> list[Hashed]:
+    done = [file for file, _ in files]
+    rows = [row for row, (_, pixels) in enumerate(files) if pixels is not None]
+    if not rows:
+        return done
+    # Always a whole batch, empty rows included: the same shape takes the same way through the
+    # network, so that a code does not depend on which other files were still to be hashed.
+    size = model.sidecar.input_size
+    batch = np.zeros((batch_size, size, size, 3), np.uint8)
+    for place, row in enumerate(rows):
+        batch[place] = files[row][1]
+    codes = model.codes(batch).tobytes()
+    for place, row in enumerate(rows):
+        code = codes[place * CODE_BYTES : (place + 1) * CODE_BYTES]
+        done[row] = dataclasses.replace(done[row], code=code, computed=True)
+    return done

@@ -65,6 +65,11 @@ from indexer.progress import PictureBar
     help="Percent of pictures that may be unreadable; more, and nothing is published.",
 )
 @click.option(
+    "--trust_content",
+    is_flag=True,
+    help="Read every file, also those whose size and time are as they were.",
+)
+@click.option(
     "--force", is_flag=True, help="Replace a version of this number (never the live one)."
 )
 def main(
@@ -78,13 +83,15 @@ def main(
     image_size: int | None,
     index_mode: str,
     max_rejected: float,
+    trust_content: bool,
     force: bool,
 ) -> None:
     """Hash a catalogue's pictures and publish them as a version of the index.
 
     The version is complete or absent, and is not live before `efiss activate`. Pictures that cannot
     be read are left out and listed in rejected.csv. A run that was stopped is continued by the same
-    command: nothing is hashed twice.
+    command: nothing is hashed twice. A file whose path, size and time are as an earlier run saw
+    them is not read again; one whose content an earlier run saw is not hashed again.
 
     \b
     Example:
@@ -109,6 +116,7 @@ def main(
             image_size=image_size,
             max_rejected=max_rejected / 100,
             replace=force,
+            trust_content=trust_content,
         )
         with PictureBar("indexing") as bar:
             summary = index_catalogue(order, bar.show)
@@ -124,8 +132,9 @@ def _report(summary, order, seconds: float) -> None:
         f"{manifest.rows} images in {seconds:.1f} s"
     )
     click.echo(
-        f"  hashed now {summary.computed}, known from earlier runs {summary.reused}, "
-        f"duplicate lines {summary.duplicates}, rejected {manifest.rejected}"
+        f"  hashed now {summary.computed}, known by path, size and time {summary.unchanged}, "
+        f"known by content {summary.by_content}, duplicates {summary.duplicates}, "
+        f"repeated lines {summary.repeated_lines}, rejected {manifest.rejected}"
     )
     for path, reason in summary.rejected[:5]:
         click.echo(f"  rejected: {path} ({reason})", err=True)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from hashing.codes import CODE_BYTES
-from hashing.files import Hashed, hash_files
+from hashing import remote
+from hashing.files import hash_files
 from hashing.model import Model, find_model
 from indexer.catalogue import Catalogue, read_catalogue
 from indexer.code_cache import CodeCache
+from indexer.known_files import KnownFiles, look
 from searcher import versions
 from searcher.versions import Manifest
 
@@ -23,7 +24,8 @@ class IndexingError(ValueError):
 @dataclasses.dataclass(frozen=True)
 class Order:
     """What to index.  max_rejected: the share (0-1) of pictures that may fail; more, and nothing is
-    published.  replace: whether a version of this number, unless it is live, may be replaced."""
+    published.  replace: whether a version of this number, unless it is live, may be replaced.
+    trust_content: read every file and go by its content, whatever its size and time say."""
 
     database: Path
     model_path: Path
@@ -37,17 +39,25 @@ class Order:
     image_size: int | None = None
     max_rejected: float = 0.05
     replace: bool = False
+    trust_content: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What was done.  computed: pictures hashed now; reused: codes known from earlier runs."""
+    """What was done.  Every picture of the version is one of four.
+
+    computed: hashed now.  unchanged: known by path, size and time of an earlier run.  by_content:
+    read, and its content was known from earlier runs.  duplicates: read, and its content is that of
+    another one hashed now.  repeated_lines: lines of the list that were there before.
+    """
 
     manifest: Manifest
     rejected: list[tuple[str, str]]
     computed: int
-    reused: int
+    unchanged: int
+    by_content: int
     duplicates: int
+    repeated_lines: int
 
 
 Progress = Callable[[int, int], None]
@@ -62,49 +72,98 @@ def index_catalogue(order: Order, progress: Progress = lambda done, total: None)
     """
     versions.check_new(order.index_root, order.version, order.replace)
     catalogue = read_catalogue(order.database)
+    remote.check(catalogue.paths)
     model = Model.load(order.model_path, order.device)
     _check_image_size(order, model)
     with versions.writing(order.index_root):
         # Again, before the work: what a killed --force left half-replaced has come back by now.
         versions.check_new(order.index_root, order.version, order.replace)
         cache = CodeCache(order.index_root, _cache_key(model, order.batch_size))
-        hashed = _hash(catalogue, model, cache, order, progress)
-        return _publish(catalogue, hashed, model, order)
+        files = KnownFiles(order.index_root)
+        progress(0, len(catalogue.paths))
+        rows = _known_rows(catalogue.paths, cache, files, order)
+        _hash_the_rest(rows, model, cache, files, order, progress)
+        return _publish(catalogue, rows, model, order)
 
 
-def _hash(
-    catalogue: Catalogue, model: Model, cache: CodeCache, order: Order, progress: Progress
-) -> list[Hashed]:
-    done = []
-    progress(0, len(catalogue.paths))
+@dataclasses.dataclass
+class _Rows:
+    """What is known of the catalogue's pictures, row i about paths[i].
+
+    looks: int64 [n, 2], size and stamp.  unchanged, computed: bool [n], how its code was had.
+    digests: uint8 [n, 32], of the content, where it was read now.  codes: uint8 [n, 8].
+    rejected: row -> reason, of pictures without a code.
+    """
+
+    paths: list[str]
+    looks: np.ndarray
+    unchanged: np.ndarray
+    computed: np.ndarray
+    digests: np.ndarray
+    codes: np.ndarray
+    rejected: dict[int, str]
+
+
+def _known_rows(paths: list[str], cache: CodeCache, files: KnownFiles, order: Order) -> _Rows:
+    """The rows, with the codes of files that look as they did when their content was hashed."""
+    looks = look(paths, order.workers)
+    found, digests = files.find(paths, looks)
+    hashed, codes = cache.find(digests)
+    unchanged = found & hashed & (not order.trust_content)
+    return _Rows(paths, looks, unchanged, np.zeros_like(unchanged), digests, codes, {})
+
+
+def _hash_the_rest(
+    rows: _Rows,
+    model: Model,
+    cache: CodeCache,
+    files: KnownFiles,
+    order: Order,
+    progress: Progress,
+) -> None:
+    rest = np.flatnonzero(~rows.unchanged).tolist()
+    done = len(rows.paths) - len(rest)
+    if done:
+        progress(done, len(rows.paths))
     try:
-        for hashed in hash_files(
-            catalogue.paths,
-            model,
-            workers=order.workers,
-            batch_size=order.batch_size,
-            max_pixels=order.max_pixels,
-            known=cache.get,
+        for row, hashed in zip(
+            rest,
+            hash_files(
+                [rows.paths[row] for row in rest],
+                model,
+                workers=order.workers,
+                batch_size=order.batch_size,
+                max_pixels=order.max_pixels,
+                known=cache.get,
+            ),
+            strict=True,
         ):
-            if hashed.computed:
+            if hashed.code is None:
+                rows.rejected[row] = hashed.reason
+            else:
                 cache.add(hashed.digest, hashed.code)
-            done.append(hashed)
-            progress(len(done), len(catalogue.paths))
+                files.add(hashed.path, rows.looks[row], hashed.digest)
+                rows.codes[row] = np.frombuffer(hashed.code, np.uint8)
+                rows.digests[row] = np.frombuffer(hashed.digest, np.uint8)
+                rows.computed[row] = hashed.computed
+            done += 1
+            progress(done, len(rows.paths))
     finally:
         cache.flush()
-    cache.compact()
-    return done
+        files.flush()
+    cache.melt()
+    files.melt()
 
 
-def _publish(catalogue: Catalogue, hashed: list[Hashed], model: Model, order: Order) -> Summary:
-    kept = [one for one in hashed if one.code is not None]
-    rejected = [(one.path, one.reason) for one in hashed if one.code is None]
-    if not kept or len(rejected) / len(hashed) > order.max_rejected:
-        raise IndexingError(_too_many_rejected(rejected, len(hashed), order))
-    codes = np.frombuffer(b"".join(one.code for one in kept), np.uint8).reshape(-1, CODE_BYTES)
+def _publish(catalogue: Catalogue, rows: _Rows, model: Model, order: Order) -> Summary:
+    kept = np.ones(len(rows.paths), bool)
+    kept[list(rows.rejected)] = False
+    rejected = [(rows.paths[row], reason) for row, reason in rows.rejected.items()]
+    if not kept.any() or len(rejected) / len(kept) > order.max_rejected:
+        raise IndexingError(_too_many_rejected(rejected, len(kept), order))
     contents = versions.Contents(
-        codes=codes,
-        paths=[one.path for one in kept],
+        codes=rows.codes[kept],
+        paths=[rows.paths[row] for row in np.flatnonzero(kept).tolist()],
         rejected=rejected,
         model=find_model(order.model_path),
         model_name=model.sidecar.name,
@@ -118,8 +177,18 @@ def _publish(catalogue: Catalogue, hashed: list[Hashed], model: Model, order: Or
     )
     manifest = versions.publish(order.index_root, order.version, contents, order.replace)
     _rejected_report(order).unlink(missing_ok=True)
-    computed = sum(one.computed for one in kept)
-    return Summary(manifest, rejected, computed, len(kept) - computed, catalogue.duplicates)
+    read = kept & ~rows.unchanged & ~rows.computed
+    contents_of = rows.digests.view("V32")[:, 0]
+    duplicates = int(np.isin(contents_of[read], contents_of[rows.computed]).sum())
+    return Summary(
+        manifest,
+        rejected,
+        computed=int(rows.computed.sum()),
+        unchanged=int(rows.unchanged.sum()),
+        by_content=int(read.sum()) - duplicates,
+        duplicates=duplicates,
+        repeated_lines=catalogue.duplicates,
+    )
 
 
 def _too_many_rejected(rejected: list[tuple[str, str]], total: int, order: Order) -> str:

@@ -10,7 +10,7 @@ class PictureBar:
     """A progress bar over pictures, with their rate and the time left."""
 
     def __init__(self, label: str):
-        self._label, self._bar, self._start = label, None, time.monotonic()
+        self._label, self._bar = label, None
 
     def __enter__(self) -> "PictureBar":
         return self
@@ -20,9 +20,10 @@ class PictureBar:
             self._bar.__exit__(*error)
 
     def show(self, done: int, total: int) -> None:
-        """done of total pictures; the first call draws the bar."""
+        """done of total pictures; the first call draws the bar.  Pictures done many at a time were
+        known before, and do not count for the rate."""
         if self._bar is None:
-            self._start = time.monotonic()
+            self._start, self._known = time.monotonic(), 0
             self._bar = click.progressbar(
                 length=total,
                 label=self._label,
@@ -30,5 +31,8 @@ class PictureBar:
                 file=sys.stderr,
                 item_show_func=lambda rate: rate,
             ).__enter__()
+        if done > self._bar.pos + 1:
+            self._start, self._known = time.monotonic(), done
         seconds = max(time.monotonic() - self._start, 1e-9)
-        self._bar.update(done - self._bar.pos, f"{done / seconds:.0f} images/s")
+        rate = (done - self._known) / seconds
+        self._bar.update(done - self._bar.pos, f"{rate:.0f} images/s")

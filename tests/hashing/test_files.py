@@ -115,8 +115,8 @@ def test_the_network_sees_batches_of_one_size_whatever_is_left_to_do(pictures, t
             seen.append(batch.shape)
             return tiny.codes(batch)
 
-    list(hash_files(["absent.jpg", *pictures[:8]], Watched(), workers=2, batch_size=4))
-    assert seen == [(4, 8, 8, 3)] * 3
+    list(hash_files(["absent.jpg", *pictures[:9]], Watched(), workers=2, batch_size=4))
+    assert seen == [(4, 8, 8, 3)] * 3  # 4, 4 and 1
 
 
 def test_files_are_read_as_their_codes_are_taken_and_not_all_at_once(pictures, tiny):
@@ -126,10 +126,71 @@ def test_files_are_read_as_their_codes_are_taken_and_not_all_at_once(pictures, t
         looked.append(digest)
         return b"8 bytes."
 
-    found = hash_files(pictures * 100, tiny, workers=2, batch_size=2, known=known)
+    found = hash_files(pictures * 1000, tiny, workers=2, batch_size=2, known=known)
     next(found)
-    assert len(looked) <= 2 * (2 * 2 + 1) + 2 * 2
+    assert len(looked) <= 4 * 100 * 2 + 2 * (2 * 2 + 1)
     found.close()
+
+
+def hashed_rows(model):
+    """A model that remembers what it hashed: watched, [pixels of one picture as bytes, …]."""
+    rows = []
+
+    class Watched:
+        sidecar, pixels = model.sidecar, staticmethod(model.pixels)
+
+        def codes(self, batch):
+            rows.extend(row.tobytes() for row in batch if row.any())
+            return model.codes(batch)
+
+    return Watched(), rows
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_the_same_bytes_are_hashed_once(pictures, tiny, tmp_path, workers, batch_size):
+    """Within a batch, in batches side by side, and again much later, when the caller knows them."""
+    copies = [str(tmp_path / f"{i}.jpg") for i in range(len(pictures))]
+    for path, copy in zip(pictures, copies, strict=True):
+        Path(copy).write_bytes(Path(path).read_bytes())
+    paths = pictures + copies[::-1] + pictures * 20 + copies * 20
+    model, rows = hashed_rows(tiny)
+    known, found = {}, []
+    for hashed in hash_files(paths, model, workers=workers, batch_size=batch_size, known=known.get):
+        known[hashed.digest] = hashed.code
+        found.append(hashed)
+    assert len(rows) == len(set(rows)) == len(pictures)
+    assert sum(hashed.computed for hashed in found) == len(pictures)
+    assert [hashed.path for hashed in found] == paths
+    wanted = dict(zip(pictures + copies, codes(pictures, tiny) * 2, strict=True))
+    assert [hashed.code for hashed in found] == [wanted[path] for path in paths]
+
+
+def test_the_same_broken_bytes_have_the_same_reason(pictures, tiny, tmp_path):
+    paths = [str(tmp_path / f"{i}.jpg") for i in range(9)]
+    for path in paths:
+        Path(path).write_bytes(Path(pictures[0]).read_bytes()[:3000])
+    found = list(hash_files(paths, tiny, workers=3, batch_size=2))
+    assert {hashed.code for hashed in found} == {None}
+    assert len({hashed.reason for hashed in found}) == 1
+    assert "damaged" in found[0].reason
+
+
+def test_batches_are_filled_from_far_apart(pictures, tiny):
+    """New pictures are few among known ones, and the network is not asked for each alone."""
+    known = {hashlib.sha256(Path(pictures[0]).read_bytes()).digest(): b"8 bytes."}
+    paths = [path for picture in pictures[1:9] for path in [*pictures[:1] * 30, picture]]
+    seen = []
+
+    class Watched:
+        sidecar, pixels = tiny.sidecar, staticmethod(tiny.pixels)
+
+        def codes(self, batch):
+            seen.append(sum(row.any() for row in batch))
+            return tiny.codes(batch)
+
+    list(hash_files(paths, Watched(), workers=2, batch_size=4, known=known.get))
+    assert seen == [4, 4]
 
 
 def test_whoever_stops_early_leaves_no_threads_behind(pictures, tiny):

@@ -29,6 +29,8 @@ def draw(path: Path, seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     blots = rng.integers(0, 256, (rng.integers(2, 9), rng.integers(2, 9), 3), np.uint8)
     Image.fromarray(blots).resize((80, 60), Image.Resampling.BICUBIC).save(path, quality=90)
+    then = time.time() - 60  # what was changed just now proves nothing
+    os.utime(path, (then, then))
 
 
 def write_list(folder: Path, paths) -> None:
@@ -36,8 +38,12 @@ def write_list(folder: Path, paths) -> None:
 
 
 def read_summary(output: str) -> tuple[int, ...]:
-    """Hashed now, known from earlier runs, duplicate lines, rejected."""
-    line = r"hashed now (\d+), known from earlier runs (\d+), duplicate lines (\d+), rejected (\d+)"
+    """Hashed now, known by path, size and time, known by content, duplicates, repeated lines,
+    rejected."""
+    line = (
+        r"hashed now (\d+), known by path, size and time (\d+), known by content (\d+), "
+        r"duplicates (\d+), repeated lines (\d+), rejected (\d+)\n"
+    )
     return tuple(map(int, re.search(line, output).groups()))
 
 
@@ -59,6 +65,7 @@ def test_options_and_their_defaults():
         "image_size": None,  # the model's own
         "index_mode": "default",
         "max_rejected": 5.0,
+        "trust_content": False,
         "force": False,
     }
 
@@ -100,7 +107,7 @@ def test_ends_with_a_summary(shop):
     result = shop()
     assert result.exit_code == 0
     assert re.match(r"version 1\.0\.0 in index/1\.0\.0: 20 images in \d+\.\d s\n", result.stdout)
-    assert read_summary(result.stdout) == (20, 0, 0, 0)
+    assert read_summary(result.stdout) == (20, 0, 0, 0, 0, 0)
 
 
 def test_the_summary_counts_what_was_known_twice_and_left_out(shop, tmp_path):
@@ -111,7 +118,7 @@ def test_the_summary_counts_what_was_known_twice_and_left_out(shop, tmp_path):
     Path("database_info.txt").write_text(f"{lines}{lines}data/abc.com/new.jpg\n")
     result = shop("1.1.0")
     assert result.exit_code == 0
-    assert read_summary(result.stdout) == (1, 19, 20, 1)
+    assert read_summary(result.stdout) == (1, 19, 0, 0, 20, 1)
     assert "rejected: data/abc.com/3_abc_com.jpg (No such file or directory)" in result.stderr
 
 
@@ -174,9 +181,14 @@ def test_a_version_that_exists(shop, tmp_path):
     assert open_version("index/1.0.0").manifest.rows == 1
 
 
-@pytest.mark.parametrize("limit", [500, 1200, 40_000])
-def test_a_full_disk(shop, limit):
-    """A limit on the size of files stands for it: met by the codes, the index, the model."""
+@pytest.mark.parametrize(
+    ("limit", "computed", "unchanged", "by_content"),
+    [(500, 20, 0, 0), (1200, 0, 0, 20), (40_000, 0, 20, 0)],
+    ids=["codes", "known files", "model"],
+)
+def test_a_full_disk(shop, limit, computed, unchanged, by_content):
+    """A limit on the size of files stands for it, met by one file or another.  What was finished
+    before is kept."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
@@ -185,8 +197,7 @@ def test_a_full_disk(shop, limit):
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     failed(result, "File too large; nothing was published")
     assert sorted(path.name for path in Path("index").iterdir()) == [".codes", ".lock"]
-    kept = 0 if limit == 500 else 20
-    assert read_summary(shop().output) == (20 - kept, kept, 0, 0)
+    assert read_summary(shop().output) == (computed, unchanged, by_content, 0, 0, 0)
 
 
 # -- real processes, the shipped model -----------------------------------------------------------
@@ -260,30 +271,36 @@ def read_terminal(terminal) -> bytes:
         return b""
 
 
+def parts_of_codes(folder: Path) -> list[Path]:
+    found = folder.glob("index/.codes/*/*.npy")
+    return [part for part in found if part.parent.name != "files"]
+
+
 def test_killed_and_started_again(shop_folder):
     """Nothing is hashed twice, and what comes out is what an undisturbed run makes."""
     one_worker = ON_CPU + "--num_workers 1"  # so that it takes its time
     process = start(shop_folder, one_worker, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 100
     with process:
-        while not list(shop_folder.glob("index/.codes/*/*.npy")):
+        while not parts_of_codes(shop_folder):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert versions.versions(shop_folder / "index") == []
-    kept = sum(len(np.load(part)) for part in shop_folder.glob("index/.codes/*/*.npy"))
+    kept = sum(len(np.load(part)) for part in parts_of_codes(shop_folder))
     assert 0 < kept < 593
 
     code, stdout, _ = run(shop_folder, ON_CPU)
     assert code == 0
-    assert read_summary(stdout) == (593 - kept, kept, 4, 7)
+    computed, unchanged, by_content, *others = read_summary(stdout)
+    assert (computed, unchanged + by_content, *others) == (593 - kept, kept, 0, 4, 7)
 
     undisturbed = ON_CPU + "--dump_index_path undisturbed"
     code, stdout, shown = run_in_a_terminal(shop_folder, undisturbed)
     assert code == 0
-    assert read_summary(stdout) == (593, 0, 4, 7)
+    assert read_summary(stdout) == (593, 0, 0, 0, 4, 7)
     assert re.search(r"indexing +\[[#-]+\] +\d+/600 +\d\d:\d\d:\d\d +\d+ images/s", shown)
 
     one, other = shop_folder / "index/1.5.0", shop_folder / "undisturbed/1.5.0"
