@@ -7,11 +7,13 @@
     products.npy                    each row's product, as a number
 
 A path's shop is the folder it lies in, its product what stands before the first `_` of its name,
-within the shop: `data/abc.com/69_abc_com.jpg` is a picture of product 69 of abc.com.
+within the shop: `data/abc.com/69_abc_com.jpg` is a picture of product 69 of abc.com.  A path
+without a folder is in the shop without a name.
 """
 
 import dataclasses
 import functools
+import itertools
 import json
 import os
 import zlib
@@ -19,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
 ROW = np.uint32
 MOST_ROWS = 2**32 // 4
@@ -55,6 +58,10 @@ class Paths:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def __iter__(self) -> Iterator[bytes]:
+        data = memoryview(np.ascontiguousarray(self.text))
+        return (bytes(data[start:end]) for start, end in itertools.pairwise(self.offsets.tolist()))
+
     def raw(self, row: int) -> bytes:
         """The bytes of a path."""
         return self.text[int(self.offsets[row]) : int(self.offsets[row + 1])].tobytes()
@@ -63,15 +70,15 @@ class Paths:
 def build(paths: Paths) -> tuple[dict[str, np.ndarray], list[str]]:
     """The columns of ARRAYS by name, and the names of the shops, in the order in which they first
     appear."""
-    starts, ends = paths.offsets[:-1].astype(np.int64), paths.offsets[1:].astype(np.int64)
-    text = np.asarray(paths.text)
-    names = _after_last(text, b"/", starts, ends)
-    shop_ends = np.maximum(names - 1, starts)
-    shop_starts = _after_last(text, b"/", starts, shop_ends)
-    shops, first_rows = _numbers(_slices(text, shop_starts, shop_ends))
-    # A product's key holds its shop: `abc.com/69`.
-    products, _ = _numbers(_slices(text, shop_starts, _first(text, b"_", names, ends)))
-    hashes = np.fromiter(map(zlib.crc32, _slices(text, starts, ends)), np.uint32, len(paths))
+    hashes, shops, products = (np.empty(len(paths), np.uint32) for _ in range(3))
+    shop_numbers: dict[bytes, int] = {}
+    product_numbers: dict[bytes, int] = {}
+    for row, path in enumerate(paths):
+        shop, product = _shop_and_product(path)
+        hashes[row] = zlib.crc32(path)
+        shops[row] = shop_numbers.setdefault(shop, len(shop_numbers))
+        key = shop + b"/" + product  # a product is one of its shop: `abc.com/69`
+        products[row] = product_numbers.setdefault(key, len(product_numbers))
     by_hash = np.argsort(hashes, kind="stable")
     arrays = {
         "paths.offsets": paths.offsets,
@@ -82,12 +89,14 @@ def build(paths: Paths) -> tuple[dict[str, np.ndarray], list[str]]:
         "shops.starts": np.concatenate([[0], np.cumsum(np.bincount(shops))]),
         "products": products,
     }
-    shop_names = [
-        os.fsdecode(text[shop_starts[row] : shop_ends[row]].tobytes()) for row in first_rows
-    ]
-    return {
-        name: arrays[name].astype(dtype, copy=False) for name, dtype in ARRAYS.items()
-    }, shop_names
+    arrays = {name: arrays[name].astype(dtype, copy=False) for name, dtype in ARRAYS.items()}
+    return arrays, [os.fsdecode(name) for name in shop_numbers]
+
+
+def _shop_and_product(path: bytes) -> tuple[bytes, bytes]:
+    """The last folder's name, empty without one, and the file's name up to its first `_`."""
+    folder, _, name = path.rpartition(b"/")
+    return folder.rstrip(b"/").rpartition(b"/")[2], name.partition(b"_")[0]
 
 
 class Columns:
@@ -95,7 +104,7 @@ class Columns:
 
     def __init__(self, folder: Path):
         """Raises OSError or ValueError when a file cannot be opened."""
-        self._arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+        self._arrays = {name: open_memmap(folder / f"{name}.npy", mode="r") for name in ARRAYS}
         size = (folder / PATHS).stat().st_size
         text = np.memmap(folder / PATHS, np.uint8, mode="r") if size else np.empty(0, np.uint8)
         self.paths = Paths(text, self._arrays["paths.offsets"])
@@ -123,16 +132,15 @@ class Columns:
         return os.fsdecode(self.paths.raw(row))
 
     def row(self, path: str) -> int | None:
-        """The row of a path, the first if there are several."""
-        wanted = os.fsencode(path)
-        hashes = self._arrays["paths.hashes"]
-        place = np.searchsorted(hashes, np.uint32(zlib.crc32(wanted)))
-        while place < len(hashes) and hashes[place] == zlib.crc32(wanted):
-            row = int(self._arrays["paths.rows"][place])
-            if self.paths.raw(row) == wanted:
-                return row
-            place += 1
-        return None
+        """The row of a path, the first if there are several; None when no row has it."""
+        try:
+            wanted = os.fsencode(path)
+        except UnicodeEncodeError:  # text that no path can be
+            return None
+        hashes, hash_ = self._arrays["paths.hashes"], np.uint32(zlib.crc32(wanted))
+        first, last = np.searchsorted(hashes, hash_), np.searchsorted(hashes, hash_, "right")
+        rows = self._arrays["paths.rows"][first:last].tolist()
+        return next((row for row in rows if self.paths.raw(row) == wanted), None)
 
     @functools.cached_property
     def shops(self) -> dict[str, int]:
@@ -161,37 +169,3 @@ class Columns:
 def shops_json(names: list[str]) -> bytes:
     """What stands in the file of the shops' names."""
     return json.dumps(names).encode()  # ASCII: surrogates travel as escapes
-
-
-def _after_last(text: np.ndarray, mark: bytes, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Where the part after the last `mark` within each slice begins; its start without one."""
-    marks = np.flatnonzero(text == ord(mark))
-    last = np.searchsorted(marks, ends) - 1
-    found = marks.take(last, mode="clip") if len(marks) else starts
-    return np.where((last >= 0) & (found >= starts), found + 1, starts)
-
-
-def _first(text: np.ndarray, mark: bytes, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Where the first `mark` within each slice is; its end without one."""
-    marks = np.flatnonzero(text == ord(mark))
-    if not len(marks):
-        return ends
-    return np.minimum(np.append(marks, len(text))[np.searchsorted(marks, starts)], ends)
-
-
-def _slices(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Iterator[bytes]:
-    data = memoryview(np.ascontiguousarray(text))
-    return (
-        bytes(data[start:end]) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
-    )
-
-
-def _numbers(keys: Iterator[bytes]) -> tuple[np.ndarray, list[int]]:
-    """Equal keys get equal numbers, counted in the order in which they first appear: int64 [n], and
-    the row of each one's first."""
-    numbers: dict[bytes, int] = {}
-    result = [numbers.setdefault(key, len(numbers)) for key in keys]
-    result = np.array(result, np.int64)
-    first = np.full(len(numbers), len(result), np.int64)
-    np.minimum.at(first, result, np.arange(len(result)))
-    return result, first.tolist()

@@ -26,8 +26,8 @@ SAMPLE_SHARE = 1 / 128
 
 @dataclasses.dataclass(frozen=True)
 class Among:
-    """Rows that may be answered: `rows` int64 or uint32 [n], in ascending order, where they are
-    few; `keep`, rows [f] -> bool [f], where they are many.  One of the two, or none for all."""
+    """Rows that may be answered: `rows` int64 or uint32 [n], each once, where they are few; `keep`,
+    rows [f] -> bool [f], where they are many.  One of the two, or none for all."""
 
     rows: np.ndarray | None = None
     keep: Callable[[np.ndarray], np.ndarray] | None = None
@@ -128,21 +128,22 @@ RECALL = 0.95
 RECALL_QUERIES = 200
 
 
-def steps_for_recall(index: faiss.IndexBinaryFlat, tables: Tables) -> tuple[int, float]:
+def steps_for_recall(index: faiss.IndexBinaryFlat, tables: Tables) -> tuple[int, float] | None:
     """How many steps of lookup an approximate index needs, and the recall they give: the first
     number of steps with a recall@10 of RECALL, in the mean over a sample of the index's own codes
-    as queries.  A row counts as found when it is not farther away than the tenth nearest."""
+    as queries; None when there is none.  A row counts as found when it is not farther away than the
+    tenth nearest."""
     exact = Nearest(index, tables, None)
     rows = np.linspace(0, len(exact.codes) - 1, RECALL_QUERIES).astype(np.int64)
     queries = exact.codes.take(rows, axis=0)
-    truth = [np.sort(exact.find(code, RECALL_AT)[0])[:RECALL_AT] for code in queries]
+    tenth = [exact.find(code, RECALL_AT)[0].max() for code in queries]
     for steps in range(2 * tables_.TABLES - 1, tables_.TABLES * (tables_.LARGEST_FLIPS + 1)):
-        recalls = []
-        for code, distances in zip(queries, truth, strict=True):
-            found = tables_.look_up(tables, exact.codes, code, RECALL_AT, steps=steps).distances
-            hits = np.count_nonzero(found <= distances[-1])
-            recalls.append(min(hits, len(distances)) / len(distances))
-        recall = float(np.mean(recalls))
+        fast = Nearest(index, tables, steps)
+        found = [
+            min(np.count_nonzero(fast.find(code, RECALL_AT)[0] <= farthest), RECALL_AT)
+            for code, farthest in zip(queries, tenth, strict=True)
+        ]
+        recall = float(np.mean(found)) / RECALL_AT
         if recall >= RECALL:
-            break
-    return steps, recall
+            return steps, recall
+    return None

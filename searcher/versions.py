@@ -31,6 +31,7 @@ from pathlib import Path
 
 import faiss
 import numpy as np
+from numpy.lib.format import open_memmap
 
 from hashing.codes import CODE_BITS, CODE_BYTES
 from searcher import columns, tables
@@ -85,6 +86,9 @@ class Manifest:
     files: dict
 
 
+_FIELDS = dataclasses.fields(Manifest)
+
+
 @dataclasses.dataclass(frozen=True)
 class Contents:
     """What goes into a version.  Row i of codes (uint8 [n, 8]) is the picture paths[i].
@@ -136,19 +140,18 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / _MANIFEST
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(values, dict) and "search" not in values:
-            raise VersionError(
-                f"{folder} was made by an older version of this program; index the catalogue again"
-            )
-        manifest = Manifest(**values)
+        is_older = set(values) == {field.name for field in _FIELDS} - {"search"}
+        manifest = None if is_older else Manifest(**values)
     except FileNotFoundError:
         raise VersionError(
             f"{folder} is not a version of an index: it has no {_MANIFEST}"
         ) from None
-    except VersionError:
-        raise
     except (OSError, ValueError, TypeError) as error:
         raise VersionError(f"{path} cannot be read: {error}") from error
+    if is_older:
+        raise VersionError(
+            f"{folder} was made by an older version of this program; index the catalogue again"
+        )
     if not _is_well_formed(manifest):
         raise VersionError(f"{path} is damaged: a field has a value of the wrong kind")
     return manifest
@@ -160,9 +163,8 @@ def _is_well_formed(manifest: Manifest) -> bool:
             isinstance(value.get(name), kind) for name, kind in kinds.items()
         )
 
-    fields = {field.name: field.type for field in dataclasses.fields(Manifest)}
     return (
-        has(vars(manifest), **fields)
+        has(vars(manifest), **{field.name: field.type for field in _FIELDS})
         and (not manifest.model or has(manifest.model, name=str, sha256=str))
         and (not manifest.search or has(manifest.search, steps=int, recall=float))
         and all(has(entry, bytes=int, sha256=str) for entry in manifest.files.values())
@@ -253,13 +255,15 @@ def verify(folder: Path) -> list[str]:
 def _check_contents(folder: Path, manifest: Manifest) -> list[str]:
     try:
         index, own = open_index(folder, manifest)
-        offsets = own.paths.offsets
+        offsets, shops = own.paths.offsets, own.shops
         sidecar = json.loads((folder / _SIDECAR).read_bytes()) if manifest.model else None
     except VersionError as error:
         return [str(error)]
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
         return [f"a file cannot be opened: {error}"]
     problems = []
+    if len(shops) != len(own.rows_in):
+        problems.append(f"{columns.SHOPS} does not fit shops.starts.npy")
     if (offsets[1:] < offsets[:-1]).any():
         problems.append("paths.offsets.npy is not in ascending order")
     if not manifest.model:
@@ -287,7 +291,7 @@ def open_index(folder: Path, manifest: Manifest) -> tuple[Nearest, Columns]:
         )
     lookup = None
     if _STARTS in manifest.files:
-        lookup = Tables(*(np.load(folder / name, mmap_mode="r") for name in (_STARTS, _ROWS)))
+        lookup = Tables(*(open_memmap(folder / name, mode="r") for name in (_STARTS, _ROWS)))
         if not lookup.fits or len(lookup.rows) != tables.TABLES * manifest.rows:
             problems.append(f"{_STARTS} and {_ROWS} do not fit the index")
     own = Columns(folder)
@@ -413,16 +417,19 @@ def _write_version(folder: Path, root: Path, version: str, contents: Contents) -
 
 def _write_tables(folder: Path, index: faiss.IndexBinaryFlat, mode: str) -> dict:
     """The tables of an index that is large enough for them; what the manifest says of search."""
+    scanned = {"steps": 0, "recall": 1.0} if mode == FAST else {}
     if index.ntotal < tables.FEWEST_ROWS:
-        return {"steps": 0, "recall": 1.0} if mode == FAST else {}  # a scan is as fast, and exact
-    codes = faiss.vector_to_array(index.xb).reshape(-1, CODE_BYTES)
-    lookup = tables.build(codes)
+        return scanned
+    lookup = tables.build(faiss.vector_to_array(index.xb).reshape(-1, CODE_BYTES))
+    search = {}
+    if mode == FAST:
+        found = steps_for_recall(index, lookup)
+        if found is None:
+            return scanned
+        search = dict(zip(("steps", "recall"), found, strict=True))
     _save(folder / _STARTS, lookup.starts)
     _save(folder / _ROWS, lookup.rows)
-    if mode != FAST:
-        return {}
-    steps, recall = steps_for_recall(index, lookup)
-    return {"steps": steps, "recall": recall}
+    return search
 
 
 def write_rejected(path: Path, rejected: Iterable[tuple[str, str]]) -> None:

@@ -1,0 +1,95 @@
+"""What a search must find: by looking at every row, with no code of the search; and codes that
+make it hard."""
+
+import numpy as np
+
+ONES = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
+
+
+def distances_to(query, codes):
+    """Hamming distances of codes uint8 [n, 8] to one: int64 [n]."""
+    return ONES[codes ^ query].sum(1, dtype=np.int64)
+
+
+def ranking(codes, query, k, outputs=None, farthest=64, keep=None, products=None):
+    """The first k rows by (distance, -similarity, row), and their distances.
+
+    outputs: the query before it became bits, for the similarity.  keep: bool [n], rows that may be
+    answered.  products: only the first row of each is answered.
+    """
+    distances = distances_to(query, codes)
+    rows = np.flatnonzero((distances <= farthest) & (True if keep is None else keep))
+    if products is None and k < len(rows):
+        rows = rows[distances[rows] <= np.sort(distances[rows])[k - 1]]
+    similarity = np.zeros(len(rows))
+    if outputs is not None:
+        scaled = outputs.astype(np.float64) / max(np.abs(outputs).max(), 1e-300)
+        signs = np.unpackbits(codes[rows], axis=1).astype(np.int64) * 2 - 1
+        similarity = signs @ np.round(scaled * 1024).astype(np.int64)
+    rows = rows[np.lexsort((rows, -similarity, distances[rows]))]
+    if products is not None:
+        seen = set()
+        rows = np.array(
+            [r for r in rows if not (products[r] in seen or seen.add(products[r]))], int
+        )
+    return rows[:k], distances[rows[:k]]
+
+
+def uniform(rng, n):
+    return rng.integers(0, 256, (n, 8), np.uint8)
+
+
+def clustered(rng, n):
+    """Few centres, few flipped bits: most distances are shared by many rows."""
+    flips = np.packbits(rng.random((n, 64)) < 0.03, axis=1)
+    return uniform(rng, 5)[rng.integers(0, 5, n)] ^ flips
+
+
+def all_equal(rng, n):
+    return np.repeat(uniform(rng, 1), n, axis=0)
+
+
+def complements(rng, n):
+    """Distances of 0 and 64, both ends of the scale."""
+    return all_equal(rng, n) ^ rng.choice(np.array([0, 255], np.uint8), (n, 1))
+
+
+def one_distance(rng, n):
+    """All three bits away from code 0."""
+    flips = np.zeros((n, 64), np.uint8)
+    np.put_along_axis(flips, rng.random((n, 64)).argpartition(3, axis=1)[:, :3], 1, axis=1)
+    return np.packbits(flips, axis=1)
+
+
+def one_bucket(rng, n):
+    """The first two and the last two bytes are the same in all: of a table of 21 bits all rows lie
+    in few of its values."""
+    codes = uniform(rng, n)
+    codes[:, [0, 1, 2, 5, 6, 7]] = codes[0, [0, 1, 2, 5, 6, 7]]
+    return codes
+
+
+def spread(rng, n, distance=None):
+    """So many bits away from code 0, or 0 to 22, the flips spread evenly over three parts of the
+    code of 21 or 22 bits: a part has a third of them, so none of them is nearly equal."""
+    codes = np.zeros((n, 64), np.uint8)
+    distances = rng.integers(0, 23, n) if distance is None else np.full(n, distance)
+    for code, distance in zip(codes, distances, strict=True):
+        for part, (start, end) in enumerate(((43, 64), (22, 43), (0, 22))):
+            flips = (distance + 2 - part) // 3
+            code[rng.permutation(np.arange(start, end))[:flips]] = 1
+    # Bits are in reading order, the parts from the lowest of the number that 8 bytes are.
+    return np.packbits(codes.reshape(n, 8, 8)[:, ::-1].reshape(n, 64), axis=1)
+
+
+MAKERS = (uniform, clustered, all_equal, complements, one_distance, one_bucket, spread)
+
+
+def queries_for(rng, codes, count):
+    """A third rows of the index, a third near one, a third anything, the last one code 0."""
+    queries = uniform(rng, count)
+    queries[::3] = codes[rng.integers(0, len(codes), len(queries[::3]))]
+    near = codes[rng.integers(0, len(codes), len(queries[1::3]))]
+    queries[1::3] = near ^ np.packbits(rng.random((len(near), 64)) < 0.1, axis=1)
+    queries[-1] = 0
+    return queries
