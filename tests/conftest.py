@@ -53,20 +53,26 @@ def write_tiny_model(folder: Path, seed: int) -> Path:
 
 @pytest.fixture(scope="session")
 def publish_version(tiny_models):
-    """publish_version(root, "1.0.0", codes=…, paths=…, model=…, replace=…) -> its folder."""
+    """publish_version(root, "1.0.0", codes=…, paths=…, model=…, replace=…, mode=…) -> its folder.
 
-    def publish(root, version="1.0.0", codes=None, paths=None, model=None, replace=False):
+    model: of tiny_models the first; False for a version without one.
+    """
+
+    def publish(
+        root, version="1.0.0", codes=None, paths=None, model=None, replace=False, mode="default"
+    ):
         codes = np.arange(24, dtype=np.uint8).reshape(3, 8) if codes is None else codes
-        model = model or tiny_models[0]
-        sidecar = read_sidecar(model)
+        model = tiny_models[0] if model is None else model or None
+        sidecar = read_sidecar(model) if model else None
         contents = versions.Contents(
             codes=codes,
             paths=paths or [f"data/abc.com/{i}_abc_com.jpg" for i in range(len(codes))],
             rejected=[("data/abc.com/broken.jpg", "not a picture")],
             model=model,
-            model_name=sidecar.name,
-            model_sha256=sidecar.sha256,
+            model_name=sidecar.name if sidecar else "",
+            model_sha256=sidecar.sha256 if sidecar else "",
             catalogue={"database": "database_info.txt", "sha256": "0" * 64, "lines": 4},
+            index_mode=mode,
         )
         with versions.writing(root):
             versions.publish(root, version, contents, replace)

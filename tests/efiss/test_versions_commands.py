@@ -32,6 +32,11 @@ def index(publish_version, tiny_models, tmp_path, monkeypatch) -> Path:
     return Path("index")
 
 
+def edit_manifest(folder, **changes) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
 def draw(path, seed) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), np.uint8)
     Image.fromarray(pixels).save(path)
@@ -56,10 +61,14 @@ def test_lists_versions_and_marks_the_live_one(index):
     result = efiss("versions")
     assert result.exit_code == 0
     header, first, second = result.output.splitlines()
-    assert header.split() == ["version", "rows", "rejected", "created", "mode", "model"]
+    assert header.split() == [
+        *("version", "rows", "rejected", "created", "mode", "recall", "model")
+    ]
     created = store.read_manifest(index / "1.0.0").created[:19]
     digest = store.read_manifest(index / "1.0.0").model["sha256"][:8]
-    assert first.split() == ["*", "1.0.0", "10", "1", created, "default", "tiny-1", f"({digest})"]
+    assert first.split() == [
+        *("*", "1.0.0", "10", "1", created, "default", "1.000", "tiny-1", f"({digest})")
+    ]
     assert second.split()[:3] == ["1.1.0", "3", "1"]
     assert len({line.rindex(" tiny-1") for line in (first, second)}) == 1
 
@@ -75,12 +84,34 @@ def test_says_that_there_is_none(index):
     assert result.output == "no version in nowhere; build one with `efiss index`\n"
 
 
+def test_lists_the_recall_of_an_approximate_index(index, publish_version):
+    publish_version(index, "1.2.0", mode="ivf")
+    edit_manifest(index / "1.2.0", search={"steps": 8, "recall": 0.9535})
+    line = efiss("versions").output.splitlines()[3]
+    assert "unnecessary fast 0.954   tiny-1 (" in line
+
+
+def test_lists_a_version_without_a_model(index, publish_version):
+    publish_version(index, "1.2.0", model=False)
+    assert efiss("versions").output.splitlines()[3].split()[-3:] == ["default", "1.000", "none"]
+
+
+def test_a_version_of_an_older_program_is_to_be_made_again(index):
+    manifest = json.loads((index / "1.1.0/manifest.json").read_text())
+    del manifest["search"]
+    (index / "1.1.0/manifest.json").write_text(json.dumps(manifest))
+    result = efiss("versions")
+    assert result.exit_code == 0
+    assert "older version of this program; index the catalogue again" in result.output
+    failed(efiss("verify", "1.1.0"), "older version of this program; index the catalogue again")
+
+
 @pytest.mark.parametrize("text", ["{", "{}", None])
 def test_lists_a_damaged_version_as_such(index, text):
-    manifest = index / "1.0.0/manifest.json"
-    manifest.write_text(
-        json.dumps(json.loads(manifest.read_text()) | {"model": 3}) if text is None else text
-    )
+    if text is None:
+        edit_manifest(index / "1.0.0", model=3)
+    else:
+        (index / "1.0.0/manifest.json").write_text(text)
     result = efiss("versions")
     assert result.exit_code == 0
     _, first, second = result.output.splitlines()
@@ -110,6 +141,19 @@ def test_the_sample_may_be_none(index):
     result = efiss("verify", "1.0.0", "--sample", "0")
     assert result.exit_code == 0
     assert "hashed again" not in result.output
+
+
+def test_without_a_model_the_files_are_verified_and_no_row(index, publish_version):
+    publish_version(index, "1.2.0", model=False)
+    result = efiss("verify", "1.2.0")
+    assert result.exit_code == 0
+    assert result.output.splitlines() == [
+        "version 1.2.0: all checksums and row counts are right",
+        "no row was hashed again: the version was imported without a model",
+    ]
+    path = index / "1.2.0/products.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"\xaa")
+    failed(efiss("verify", "1.2.0"), "1.2.0 is damaged", "products.npy has another checksum")
 
 
 def test_samples_differ(index):
