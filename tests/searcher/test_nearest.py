@@ -118,6 +118,14 @@ def test_equals_brute_force_in_many_rows(make, n):
     assert sum(nearest.ways.values()) == 4
 
 
+def test_a_scan_that_guessed_too_near_looks_farther():
+    """All that are near are among the rows from which a scan guesses how far it must look."""
+    codes = uniform(np.random.default_rng(4), 100_000)
+    codes[::24][:200] = CODE_0
+    for wanted in (200, 201, 1000):
+        assert_found(Nearest(flat(codes), None, None), codes, CODE_0, wanted)
+
+
 def test_with_many_rows_near_ones_are_looked_up_and_far_ones_scanned():
     codes = uniform(np.random.default_rng(3), 300_000)
     nearest = Nearest(flat(codes), tables.build(codes), None)

@@ -1,6 +1,9 @@
-"""Search in an opened version, against a brute force that shares nothing with it."""
+"""Search in an opened version, against a look at every row."""
 
+import dataclasses
+import functools
 import itertools
+import json
 import shutil
 import tempfile
 import threading
@@ -12,65 +15,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from searcher import open_version
+from searcher import open_version, tables
+from searcher.search import Selection
 from searcher.versions import VersionError
+from tests.brute_force import (
+    all_equal,
+    clustered,
+    complements,
+    distances_to,
+    one_distance,
+    queries_for,
+    ranking,
+    uniform,
+)
 
 
-def brute_force(codes, queries, k):
-    """The first k of all rows by (distance, row), padded with -1: what search must return."""
-    distances = np.unpackbits(queries[:, None] ^ codes[None], axis=2).sum(2, dtype=np.int64)
-    rows = np.broadcast_to(np.arange(len(codes)), distances.shape)
-    order = np.lexsort((rows, distances))[:, :k]
-    nearest = np.take_along_axis(distances, order, 1)
-    missing = ((0, 0), (0, k - order.shape[1]))
-    return np.pad(order, missing, constant_values=-1), np.pad(nearest, missing, constant_values=-1)
-
-
-def brute_force_by_similarity(codes, outputs, k):
-    """The first k of all rows by (distance, -similarity, row), padded with -1, query by query."""
-    signs = np.unpackbits(codes, axis=1).astype(np.int64) * 2 - 1
-    rows, distances = np.full((len(outputs), k), -1), np.full((len(outputs), k), -1)
-    for i, output in enumerate(outputs.astype(np.float64)):
-        weights = np.round(output / np.abs(output).max() * 1024).astype(np.int64)
-        distance = ((output > 0) != (signs > 0)).sum(axis=1)
-        order = np.lexsort((np.arange(len(codes)), -(signs @ weights), distance))[:k]
-        rows[i, : len(order)], distances[i, : len(order)] = order, distance[order]
-    return rows, distances
-
-
-def uniform(rng, n):
-    return rng.integers(0, 256, (n, 8), np.uint8)
-
-
-def clustered(rng, n):
-    """Few centres, few flipped bits: most distances are shared by many rows."""
-    flips = np.packbits(rng.random((n, 64)) < 0.03, axis=1)
-    return uniform(rng, 5)[rng.integers(0, 5, n)] ^ flips
-
-
-def all_equal(rng, n):
-    return np.repeat(uniform(rng, 1), n, axis=0)
-
-
-def complements(rng, n):
-    """Distances of 0 and 64, both ends of the scale."""
-    return all_equal(rng, n) ^ rng.choice(np.array([0, 255], np.uint8), (n, 1))
-
-
-def assert_exact(index, codes, queries, k):
-    rows, distances = index.search(queries, k)
+def assert_exact(index, codes, queries, k, outputs=None):
+    """The first k of all rows by (distance, -similarity, row), padded with -1."""
+    rows, distances = index.search(queries, k, outputs)
     assert (rows.dtype, rows.shape) == (np.int64, (len(queries), k))
     assert (distances.dtype, distances.shape) == (np.int32, (len(queries), k))
-    wanted_rows, wanted_distances = brute_force(codes, queries, k)
-    np.testing.assert_array_equal(distances, wanted_distances)
-    np.testing.assert_array_equal(rows, wanted_rows)
-
-
-def one_distance(rng, n):
-    """All three bits away from code 0."""
-    flips = np.zeros((n, 64), np.uint8)
-    np.put_along_axis(flips, rng.random((n, 64)).argpartition(3, axis=1)[:, :3], 1, axis=1)
-    return np.packbits(flips, axis=1)
+    for i, query in enumerate(queries):
+        first, its = ranking(codes, query, k, None if outputs is None else outputs[i])
+        missing = (0, k - len(first))
+        np.testing.assert_array_equal(distances[i], np.pad(its, missing, constant_values=-1))
+        np.testing.assert_array_equal(rows[i], np.pad(first, missing, constant_values=-1))
 
 
 def fine(rng, shape):
@@ -97,22 +66,10 @@ def outputs_for(rng, codes, count, magnitudes=fine):
 
 
 def assert_exact_by_similarity(index, codes, outputs, k):
-    rows, distances = index.search(np.packbits(outputs > 0, axis=1), k, outputs)
-    assert (rows.dtype, rows.shape) == (np.int64, (len(outputs), k))
-    assert (distances.dtype, distances.shape) == (np.int32, (len(outputs), k))
-    wanted_rows, wanted_distances = brute_force_by_similarity(codes, outputs, k)
-    np.testing.assert_array_equal(distances, wanted_distances)
-    np.testing.assert_array_equal(rows, wanted_rows)
+    assert_exact(index, codes, np.packbits(outputs > 0, axis=1), k, outputs)
 
 
-def queries_for(rng, codes, count):
-    """Half of them rows of the index, half anything."""
-    queries = uniform(rng, count)
-    queries[::2] = codes[rng.integers(0, len(codes), len(queries[::2]))]
-    return queries
-
-
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=25)
 @given(
     make=st.sampled_from([uniform, clustered, all_equal, complements]),
     n=st.integers(1, 40) | st.integers(1, 3000),
@@ -128,17 +85,7 @@ def test_equals_brute_force(publish_version, make, n, share, count, seed):
         assert_exact(index, codes, queries_for(rng, codes, count), k=1 + int(share * n))
 
 
-@pytest.mark.parametrize("make", [uniform, clustered, all_equal])
-def test_equals_brute_force_in_200_000_rows(publish_version, tmp_path, make):
-    rng = np.random.default_rng(7)
-    codes = make(rng, 200_000)
-    index = open_version(publish_version(tmp_path, codes=codes))
-    queries = queries_for(rng, codes, 3)
-    for k in (1, 10, 1000, 20_000):
-        assert_exact(index, codes, queries, k)
-
-
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=40)
 @given(
     make=st.sampled_from([uniform, clustered, all_equal, complements, one_distance]),
     magnitudes=st.sampled_from([fine, coarse, wide]),
@@ -159,15 +106,185 @@ def test_with_outputs_equals_brute_force_by_similarity(
         assert_exact_by_similarity(index, codes, outputs, k)
 
 
-@pytest.mark.parametrize("make", [uniform, clustered, all_equal, one_distance])
-def test_with_outputs_equals_brute_force_in_200_000_rows(publish_version, tmp_path, make):
+# -- many rows: with tables ----------------------------------------------------------------------
+
+MANY = 320_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Large:
+    """An index with tables, and what is in it: codes, and the shop and product of each row."""
+
+    folder: Path
+    codes: np.ndarray
+    shops: np.ndarray
+    products: np.ndarray
+
+    @functools.cached_property
+    def index(self):
+        return open_version(self.folder)
+
+
+@pytest.fixture(scope="module")
+def large(publish_version, tmp_path_factory) -> Large:
+    """A third uniform, two thirds clustered around 500 centres; five shops, of 1 to 250,000 rows,
+    all mixed; about three pictures of a product, and one product of a shop with thousands."""
+    rng = np.random.default_rng(12)
+    codes = uniform(rng, MANY)
+    centres = uniform(rng, 500)
+    flips = np.packbits(rng.random((len(codes[::3]), 64)) < 0.06, axis=1)
+    for start in (0, 1):
+        own = codes[start::3]
+        own[:] = centres[rng.integers(0, 500, len(own))] ^ flips[: len(own)]
+    shops = rng.choice(5, MANY, p=[0.7, 0.2, 0.09, 0.0099, 0.0001])
+    products = rng.integers(0, MANY // 3, MANY)
+    products[rng.random(MANY) < 0.02] = 7
+    paths = [
+        f"data/shop{shop}/{product}_{row}.jpg"
+        for row, (shop, product) in enumerate(zip(shops, products, strict=True))
+    ]
+    folder = publish_version(tmp_path_factory.mktemp("large"), codes=codes, paths=paths)
+    return Large(folder, codes, shops, products * 5 + shops)
+
+
+def test_many_rows_equal_brute_force(large):
     rng = np.random.default_rng(7)
-    codes = make(rng, 200_000)
-    index = open_version(publish_version(tmp_path, codes=codes))
-    outputs = outputs_for(rng, codes, 4)
-    outputs[-1] = -np.abs(outputs[-1])
     for k in (1, 10, 1000, 20_000):
-        assert_exact_by_similarity(index, codes, outputs, k)
+        assert_exact(large.index, large.codes, queries_for(rng, large.codes, 4), k)
+        assert_exact_by_similarity(large.index, large.codes, outputs_for(rng, large.codes, 3), k)
+    # Both ways were gone, or this says nothing of one of them.
+    assert {"nflip 1", "scan"} <= set(large.index.ways)
+
+
+names = st.sampled_from(["shop0", "shop1", "shop2", "shop3", "shop4", "nobody"])
+
+
+@settings(max_examples=60)
+@given(
+    count=st.integers(1, 20) | st.integers(1, 1000),
+    max_distance=st.just(64) | st.integers(0, 64) | st.integers(5, 20),
+    shops=st.none() | st.frozensets(names),
+    exclude_shops=st.just(frozenset()) | st.frozensets(names),
+    by_product=st.booleans(),
+    with_outputs=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_selection_equals_brute_force(
+    large, count, max_distance, shops, exclude_shops, by_product, with_outputs, seed
+):
+    outputs = outputs_for(np.random.default_rng(seed), large.codes, 3)[seed % 3]
+    code = np.packbits(outputs > 0)
+    selection = Selection(max_distance, shops, exclude_shops, by_product)
+    if not with_outputs:
+        outputs = None
+    rows, distances = large.index.select(code, count, outputs, selection)
+    assert (rows.dtype, distances.dtype) == (np.int64, np.int32)
+    is_kept = np.array(
+        [
+            (shops is None or f"shop{shop}" in shops) and f"shop{shop}" not in exclude_shops
+            for shop in range(5)
+        ]
+    )
+    wanted, its = ranking(
+        large.codes,
+        code,
+        count,
+        outputs,
+        max_distance,
+        is_kept[large.shops],
+        large.products if by_product else None,
+    )
+    np.testing.assert_array_equal(rows, wanted)
+    np.testing.assert_array_equal(distances, its)
+
+
+def test_a_shop_of_few_rows_is_answered_from_them_alone(large):
+    before = large.index.ways.get("rows", 0)
+    rows, _ = large.index.select(large.codes[0], 1000, None, Selection(shops=frozenset(["shop4"])))
+    assert sorted(rows) == np.flatnonzero(large.shops == 4).tolist()
+    assert large.index.ways["rows"] == before + 1
+
+
+def test_one_picture_a_product_its_nearest(publish_version, tmp_path):
+    """Products of one distance: of each its first row, though one product has most rows."""
+    codes = np.zeros((5000, 8), np.uint8)
+    paths = [f"data/a/1_{row}.jpg" for row in range(4998)] + ["data/b/1_x.jpg", "data/a/2_x.jpg"]
+    index = open_version(publish_version(tmp_path, codes=codes, paths=paths))
+    rows, _ = index.select(codes[0], 10, None, Selection(by_product=True))
+    assert rows.tolist() == [0, 4998, 4999]
+    rows, _ = index.select(codes[0], 2, None, Selection(by_product=True))
+    assert rows.tolist() == [0, 4998]
+
+
+def test_threads_share_the_tables(large):
+    queries = queries_for(np.random.default_rng(9), large.codes, 6)
+    wanted = [ranking(large.codes, query, 10)[0] for query in queries]
+    wrong = []
+
+    def ask():
+        for i in itertools.islice(itertools.cycle(range(6)), 18):
+            rows, _ = large.index.search(queries[i : i + 1], 10)
+            if (rows[0] != wanted[i]).any():
+                wrong.append(i)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_an_index_of_10_million_rows_takes_less_than_60_bytes_a_row_beside_the_paths(large):
+    sizes = {path.name: path.stat().st_size for path in large.folder.iterdir()}
+    apart = ("paths.bin", "model.pt", "model.json", "manifest.json", "rejected.csv")
+    fixed = 4 * (2**21 + 2**21 + 2**22)  # where the rows of each value begin, whatever the rows
+    own = sum(size for name, size in sizes.items() if name not in apart)
+    assert fixed < sizes["tables.starts.npy"] < fixed + 1000
+    assert (own - fixed) / MANY + fixed / 10_000_000 < 60
+
+
+# -- approximate ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["unnecessary fast", "ivf"])
+def test_an_approximate_index_says_what_its_recall_is(publish_version, tmp_path, mode):
+    codes = uniform(np.random.default_rng(13), 300_000)
+    index = open_version(publish_version(tmp_path, codes=codes, paths=["p"] * 300_000, mode=mode))
+    assert index.manifest.index_mode == "unnecessary fast"
+    queries = codes[np.linspace(0, len(codes) - 1, 200).astype(int)]
+    rows, distances = index.search(queries, 10)
+    found = []
+    for query, its, own in zip(queries, distances, rows, strict=True):
+        all_distances = distances_to(query, codes)
+        np.testing.assert_array_equal(its, all_distances[own])
+        assert len(set(own)) == 10
+        found.append((its <= np.partition(all_distances, 9)[9]).mean())
+    assert index.manifest.search["recall"] == pytest.approx(np.mean(found))
+    assert 0.9 <= np.mean(found) < 1  # not exact, or there is nothing to measure
+
+
+def test_an_approximate_index_of_few_rows_is_exact(publish_version, tmp_path):
+    codes = uniform(np.random.default_rng(14), 3000)
+    index = open_version(publish_version(tmp_path, codes=codes, mode="unnecessary fast"))
+    assert index.manifest.search["recall"] == 1
+    assert_exact(index, codes, queries_for(np.random.default_rng(1), codes, 20), 100)
+
+
+def test_what_no_lookup_finds_well_enough_is_scanned(publish_version, tmp_path, monkeypatch):
+    """So many rows in few values of each part, and so few steps, that the nearest are missed."""
+    monkeypatch.setattr(tables, "FEWEST_ROWS", 6000)
+    monkeypatch.setattr(tables, "LARGEST_FLIPS", 1)
+    narrow = np.array([255, 15, 0, 255, 15, 0, 255, 15], np.uint8)
+    codes = uniform(np.random.default_rng(15), 6000) & narrow
+    folder = publish_version(tmp_path, codes=codes, mode="unnecessary fast")
+    index = open_version(folder)
+    assert index.manifest.search["recall"] == 1
+    assert not (folder / "tables.rows.npy").exists()
+    assert_exact(index, codes, queries_for(np.random.default_rng(1), codes, 20), 10)
+
+
+# -- the order of equal distances ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ties", [3, 99, 100, 101, 102, 103, 5000])
@@ -320,16 +437,39 @@ def test_rows_have_their_path_and_code(publish_version, tmp_path):
     assert [index.code(row).tolist() for row in np.arange(4)] == codes.tolist()
 
 
-def test_is_mapped_not_read(publish_version, tmp_path):
-    folder = publish_version(tmp_path, codes=uniform(np.random.default_rng(6), 100_000))
+def mapped(folder):
+    """Names of a folder's files that are in this process's memory, and how much of each was read:
+    name -> kB."""
+    read, name = {}, None
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if line.split()[0].endswith(":"):
+            if name and line.startswith("Rss:"):
+                read[name] = read.get(name, 0) + int(line.split()[1])
+            continue
+        path = line.split(maxsplit=5)[5:]
+        name = Path(path[0]).name if path and path[0].startswith(f"{folder}/") else None
+    return read
+
+
+def test_everything_large_is_mapped_and_nothing_large_read(large, tmp_path):
+    folder = shutil.copytree(large.folder, tmp_path / "1.0.0")
     index = open_version(folder)
-    mapped = Path("/proc/self/maps").read_text()
-    for name in ("index.bin", "paths.bin", "paths.offsets.npy"):
-        assert str(folder / name) in mapped
+    read = mapped(folder)
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    needed = {name for name in sizes if not name.startswith(("model", "manifest", "rejected"))}
+    assert set(read) == needed - {"shops.json"}  # which is small
+    large_files = [name for name in read if sizes[name] > 1_000_000]
+    assert len(large_files) >= 9
+    for name in large_files:  # its first and last pages, and what the kernel maps around them
+        assert read[name] <= 300, name
     # The files can go while the version is open: what was opened goes on answering.
     shutil.rmtree(folder)
-    query, outputs = np.zeros((1, 8), np.uint8), np.zeros((1, 64), np.float32)
-    assert index.search(query, 1)[0].shape == index.search(query, 1, outputs)[0].shape == (1, 1)
+    query, outputs = large.codes[:1], np.where(np.unpackbits(large.codes[:1], axis=1), 1.0, -1.0)
+    assert index.search(query, 3)[1][0, 0] == 0
+    assert index.search(query, 3, outputs.astype(np.float32))[1][0, 0] == 0
+    shop = Selection(shops=frozenset([f"shop{large.shops[0]}"]), by_product=True)
+    assert len(index.select(query[0], 3, None, shop)[0]) == 3
+    assert index.row(index.path(5)) == 5
 
 
 def test_two_versions_open_at_once(publish_version, tmp_path):
@@ -352,8 +492,10 @@ def test_threads_share_a_version(publish_version, tmp_path):
     index = open_version(publish_version(tmp_path, codes=codes))
     outputs = outputs_for(rng, codes, 16)
     queries = np.packbits(outputs > 0, axis=1)
-    wanted, _ = brute_force(codes, queries, 30)
-    wanted_by_similarity, _ = brute_force_by_similarity(codes, outputs, 30)
+    wanted = [ranking(codes, query, 30)[0] for query in queries]
+    wanted_by_similarity = [
+        ranking(codes, query, 30, output)[0] for query, output in zip(queries, outputs, strict=True)
+    ]
     wrong = []
 
     def ask():
@@ -384,7 +526,22 @@ def test_index_of_another_length_is_refused(publish_version, tmp_path):
         open_version(folder)
 
 
-@pytest.mark.parametrize("name", ["index.bin", "paths.bin", "paths.offsets.npy", "manifest.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "index.bin",
+        "paths.bin",
+        "paths.offsets.npy",
+        "manifest.json",
+        "paths.hashes.npy",
+        "paths.rows.npy",
+        "shops.json",
+        "shops.npy",
+        "shops.rows.npy",
+        "shops.starts.npy",
+        "products.npy",
+    ],
+)
 def test_what_cannot_be_opened_is_refused(publish_version, tmp_path, name):
     folder = publish_version(tmp_path)
     size = (folder / name).stat().st_size
@@ -392,10 +549,30 @@ def test_what_cannot_be_opened_is_refused(publish_version, tmp_path, name):
         (folder / name).unlink()
         if damage is not None:
             (folder / name).write_bytes(damage)
-        if name == "paths.bin" and damage:
-            continue  # any bytes are paths: only the checksum knows
+        if name in ("paths.bin", "shops.json") and damage:
+            continue  # any bytes are paths, names are read later: only the checksum knows
         with pytest.raises(VersionError, match=r"1\.0\.0"):
             open_version(folder)
+
+
+@pytest.mark.parametrize("name", ["tables.starts.npy", "tables.rows.npy"])
+def test_tables_that_cannot_be_opened_are_refused(large, tmp_path, name):
+    folder = shutil.copytree(large.folder, tmp_path / "1.0.0")
+    size = (folder / name).stat().st_size
+    other = np.load(folder / name)[:-1]
+    for damage in (b"", b"\xff" * size, None):
+        (folder / name).unlink()
+        if damage is not None:
+            (folder / name).write_bytes(damage)
+        with pytest.raises(VersionError, match=r"1\.0\.0"):
+            open_version(folder)
+    # Shorter by one, and the manifest agrees.
+    np.save(folder / name, other)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][name]["bytes"] = (folder / name).stat().st_size
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(VersionError, match=r"tables\.starts\.npy and .* do not fit the index"):
+        open_version(folder)
 
 
 def test_a_folder_that_is_no_version(tmp_path):

@@ -5,6 +5,7 @@ import csv
 import datetime
 import errno
 import hashlib
+import itertools
 import json
 import os
 import resource
@@ -20,13 +21,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from searcher import open_version, versions
+from searcher import columns, open_version, tables, versions
 from searcher.versions import VersionError
 
 FILES = {
     "index.bin",
     "paths.bin",
     "paths.offsets.npy",
+    "paths.hashes.npy",
+    "paths.rows.npy",
+    "shops.json",
+    "shops.npy",
+    "shops.rows.npy",
+    "shops.starts.npy",
+    "products.npy",
     "model.pt",
     "model.json",
     "rejected.csv",
@@ -65,7 +73,8 @@ def describe(folder):
             "bytes": (folder / name).stat().st_size,
             "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest(),
         }
-        for name in FILES - {"manifest.json"}
+        for name in entries(folder)
+        if name != "manifest.json"
     }
 
 
@@ -104,6 +113,7 @@ def test_manifest(publish_version, tmp_path, tiny_models):
             "name": "tiny-1",
             "sha256": hashlib.sha256(tiny_models[0].read_bytes()).hexdigest(),
         },
+        "search": {},
         "catalogue": {"database": "database_info.txt", "sha256": "0" * 64, "lines": 4},
         "files": describe(folder),
     }
@@ -339,8 +349,12 @@ def test_a_missing_manifest_is_refused(root):
         {"rows": "10"},
         {"version": 1},
         {"model": []},
-        {"model": {}},
         {"model": {"name": "tiny-1", "sha256": None}},
+        {"model": {"name": "tiny-1"}},
+        {"search": None},
+        {"search": {"steps": 8}},
+        {"search": {"steps": "8", "recall": 0.95}},
+        {"search": {"steps": 8, "recall": None}},
         {"files": None},
         {"files": {"index.bin": 3}},
         {"files": {"index.bin": {"bytes": 3}}},
@@ -357,6 +371,16 @@ def test_a_manifest_with_an_unknown_field_is_refused(root):
     refused(root, "manifest.json cannot be read", "shard")
 
 
+def test_a_version_of_an_older_program_is_refused(root):
+    """Its manifest says nothing of search."""
+    manifest = json.loads((root / "1.1.0/manifest.json").read_text())
+    del manifest["search"]
+    (root / "1.1.0/manifest.json").write_text(json.dumps(manifest))
+    refused(root, "was made by an older version of this program; index the catalogue again")
+    with pytest.raises(VersionError, match="index the catalogue again"):
+        open_version(root / "1.1.0")
+
+
 def test_the_manifest_of_another_version_is_refused(root):
     shutil.copy(root / "1.0.0/manifest.json", root / "1.1.0")
     refused(root, "the manifest is of version 1.0.0")
@@ -368,11 +392,12 @@ def test_a_renamed_version_is_refused(root):
     refused(root, "the manifest is of version 1.0.0")
 
 
-def test_a_file_that_the_manifest_does_not_name_is_refused(root):
+@pytest.mark.parametrize("name", sorted(FILES - {"manifest.json"}))
+def test_a_file_that_the_manifest_does_not_name_is_refused(root, name):
     files = describe(root / "1.1.0")
-    del files["paths.bin"]
+    del files[name]
     edit_manifest(root / "1.1.0", files=files)
-    refused(root, "the manifest does not name paths.bin")
+    refused(root, f"the manifest does not name {name}")
 
 
 # From here on every checksum is right, and the version is wrong.
@@ -380,14 +405,17 @@ def test_a_file_that_the_manifest_does_not_name_is_refused(root):
 
 def test_wrong_rows_in_the_manifest_are_refused(root):
     edit_manifest(root / "1.1.0", rows=9)
-    refused(root, "index.bin holds 10 codes", "the manifest says 9", "has 10 rows")
+    refused(root, "index.bin holds 10 codes", "the manifest says 9", "does not have 9 rows")
 
 
-@pytest.mark.parametrize("name", ["index.bin", "paths.offsets.npy"])
+ARRAYS = sorted(name for name in FILES if name.endswith(".npy"))
+
+
+@pytest.mark.parametrize("name", ["index.bin", *ARRAYS])
 def test_columns_of_different_length_are_refused(root, publish_version, name):
     shutil.copy(publish_version(root, "0.1.0") / name, root / "1.1.0")
     edit_manifest(root / "1.1.0", files=describe(root / "1.1.0"))
-    refused(root, name, "the manifest")
+    refused(root, name, "manifest says" if name != "shops.starts.npy" else "does not fit the rows")
 
 
 @pytest.mark.parametrize(
@@ -406,11 +434,27 @@ def test_offsets_that_do_not_fit_are_refused(root, offsets, words):
     refused(root, words)
 
 
-@pytest.mark.parametrize("name", ["index.bin", "paths.offsets.npy", "model.json"])
-def test_files_that_were_never_right_are_refused(root, name):
-    (root / "1.1.0" / name).write_bytes(b"nonsense")
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        *itertools.product(
+            ["index.bin", *ARRAYS, "shops.json", "model.json"], [b"", b"nonsense", b"\x93NUMPY"]
+        ),
+        ("shops.json", b"7"),
+        ("shops.json", b"[[]]"),
+    ],
+)
+def test_files_that_were_never_right_are_refused(root, name, data):
+    (root / "1.1.0" / name).write_bytes(data)
     edit_manifest(root / "1.1.0", files=describe(root / "1.1.0"))
     refused(root, "cannot be opened")
+
+
+@pytest.mark.parametrize("names", [[], ["a", "b"]])
+def test_names_of_shops_that_do_not_fit_are_refused(root, names):
+    (root / "1.1.0/shops.json").write_text(json.dumps(names))
+    edit_manifest(root / "1.1.0", files=describe(root / "1.1.0"))
+    refused(root, "shops.json does not fit shops.starts.npy")
 
 
 def test_the_model_of_other_codes_is_refused(root, tiny_models):
@@ -420,6 +464,95 @@ def test_the_model_of_other_codes_is_refused(root, tiny_models):
         shutil.copy(tiny_models[1].with_suffix(suffix), folder / f"model{suffix}")
     edit_manifest(folder, files=describe(folder))
     refused(root, "model.pt is not the model", "model.json is not of the model")
+
+
+# -- a version without a model, and one with tables ----------------------------------------------
+
+
+def test_a_version_without_a_model(root, publish_version):
+    folder = publish_version(root, "1.2.0", codes=CODES, model=False)
+    assert set(entries(folder)) == FILES - {"model.pt", "model.json"}
+    assert versions.read_manifest(folder).model == {}
+    assert versions.model_of(folder) is None
+    assert versions.verify(folder) == []
+    versions.activate(root, "1.2.0")
+    rows, _ = open_version(folder).search(CODES[3:4], 1)
+    assert rows.tolist() == [[3]]
+    # One with a model is published beside it, and finds that of another version.
+    assert (publish_version(root, "1.3.0") / "model.pt").samefile(root / "1.0.0/model.pt")
+
+
+def test_a_model_that_a_version_does_not_have_is_refused(root, publish_version, tiny_models):
+    publish_version(root, "1.1.0", codes=CODES, model=False, replace=True)
+    shutil.copy(tiny_models[0], root / "1.1.0/model.pt")
+    refused(root, "model.pt does not belong to the version")
+
+
+@pytest.fixture
+def with_tables(root, publish_version, monkeypatch) -> Path:
+    """1.1.0 is large enough for tables, as `large` is understood here."""
+    monkeypatch.setattr(tables, "FEWEST_ROWS", len(CODES))
+    return publish_version(root, "1.1.0", codes=CODES, replace=True)
+
+
+def test_a_large_index_has_tables(with_tables, root):
+    assert set(entries(with_tables)) == FILES | {"tables.starts.npy", "tables.rows.npy"}
+    assert set(versions.read_manifest(with_tables).files) == FILES - {"manifest.json"} | {
+        "tables.starts.npy",
+        "tables.rows.npy",
+    }
+    assert versions.activate(root, "1.1.0") == "1.0.0"
+
+
+@pytest.mark.parametrize("name", ["tables.starts.npy", "tables.rows.npy"])
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (flip, "another checksum"),
+        (truncate, "bytes, not"),
+        (lambda path: path.unlink(), "is missing"),
+    ],
+    ids=["last byte", "truncated", "missing"],
+)
+def test_damaged_tables_are_refused(with_tables, root, name, damage, words):
+    damage(with_tables / name)
+    refused(root, name, words)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("tables.rows.npy", lambda old: old[:-1], "do not fit the index"),
+        ("tables.rows.npy", lambda old: old.astype(np.int32), "do not fit the index"),
+        ("tables.starts.npy", lambda old: old[:-1], "do not fit the index"),
+        ("tables.starts.npy", lambda old: old + np.uint32(3), "do not fit the index"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(with_tables, root, name, change, words):
+    np.save(with_tables / name, change(np.load(with_tables / name)))
+    edit_manifest(with_tables, files=describe(with_tables))
+    refused(root, words)
+
+
+def test_tables_of_another_number_of_rows_are_refused(with_tables, root, publish_version):
+    other = publish_version(root, "0.1.0", codes=np.tile(CODES, (2, 1)))
+    for name in ("tables.starts.npy", "tables.rows.npy"):
+        shutil.copy(other / name, with_tables / name)
+    edit_manifest(with_tables, files=describe(with_tables))
+    refused(root, "tables.starts.npy and tables.rows.npy do not fit the index")
+
+
+def test_one_table_of_two_is_refused(with_tables, root):
+    (with_tables / "tables.rows.npy").unlink()
+    edit_manifest(with_tables, files=describe(with_tables))
+    refused(root, "cannot be opened", "tables.rows.npy")
+
+
+def test_more_rows_than_fit_their_numbers_are_refused(root, publish_version, monkeypatch):
+    monkeypatch.setattr(columns, "MOST_ROWS", 9)
+    with pytest.raises(VersionError, match=r"10 rows are more than an index takes .*split the"):
+        publish_version(root, "1.2.0", codes=CODES)
+    assert publish_version(root, "1.2.0", codes=CODES[:9]).exists()
 
 
 def test_a_model_that_changed_while_it_was_used_is_not_published(root, tmp_path, tiny_models):
@@ -705,9 +838,9 @@ def small_disk(folder, size):
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="only root can mount")
-@pytest.mark.parametrize("kilobytes", [160, 220, 260])
+@pytest.mark.parametrize("kilobytes", [180, 260, 420, 560])
 def test_a_full_disk(publish_version, tmp_path, kilobytes):
-    """The disk is full in the index, in the path table, in the model: always the same end."""
+    """The disk is full in the index, in the paths, in other columns: always the same end."""
     root = tmp_path / "index"
     with small_disk(root, f"{kilobytes}k"):
         publish_version(root, "1.0.0", codes=CODES)
