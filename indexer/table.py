@@ -65,8 +65,8 @@ class Table:
         record = self._recent.get(key)  # before _sorted: `_fold` fills that first
         if record is None:
             beginnings, records = self._sorted
-            row = np.searchsorted(beginnings, _beginnings(np.frombuffer(key, np.uint8)[None])[0],
-                                  side="right") - 1  # fmt: skip
+            beginning = np.frombuffer(key, np.uint64, 1)[0]
+            row = np.searchsorted(beginnings, beginning, side="right") - 1
             record = records[row].tobytes() if row >= 0 else b""
         return record[len(key) :] if record.startswith(key) else None
 

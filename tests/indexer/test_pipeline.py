@@ -243,6 +243,109 @@ def test_only_what_is_new_or_changed_is_hashed(order, catalogue, tiny_models):
     assert codes == {path: alone(path, tiny_models[0]) for path in paths}
 
 
+def test_a_touched_or_copied_file_is_read_and_not_hashed(order, catalogue):
+    index_catalogue(order)
+    for path in catalogue[:3]:
+        age(path, 30)
+    shutil.copy(catalogue[4], "data/abc.com/copy.jpg")
+    age("data/abc.com/copy.jpg")
+    write_list([*catalogue, "data/abc.com/copy.jpg"])
+    assert counts(index_catalogue(change(order, version="1.1.0"))) == (0, 17, 4, 0)
+    codes = codes_of(Path("index/1.1.0"))
+    assert codes["data/abc.com/copy.jpg"] == codes[catalogue[4]]
+    assert counts(index_catalogue(change(order, version="1.2.0"))) == (0, 21, 0, 0)
+
+
+def test_a_file_changed_a_moment_ago_is_read_again(order, catalogue, tiny_models):
+    """It may change once more before the clock of its file system ticks, and look the same."""
+    first, other = Path(catalogue[0]), Path("other.jpg")
+    for path, seed in ((first, 100), (other, 101)):
+        draw(path, seed)
+        longer = path.read_bytes().ljust(8000, b"\0")  # so that the two are equal in size
+        path.write_bytes(longer)
+    changed = first.stat().st_mtime_ns
+    index_catalogue(order)
+    first.write_bytes(other.read_bytes())
+    os.utime(first, ns=(changed, changed))
+    assert counts(index_catalogue(change(order, version="1.1.0"))) == (1, 19, 0, 0)
+    assert codes_of(Path("index/1.1.0"))[catalogue[0]] == alone(catalogue[0], tiny_models[0])
+
+
+def test_trust_content_finds_what_size_and_time_hide(order, catalogue, tiny_models):
+    first, other = Path(catalogue[0]), Path("other.jpg")
+    for path, seed in ((first, 100), (other, 101)):
+        draw(path, seed)
+        path.write_bytes(path.read_bytes().ljust(8000, b"\0"))
+        os.utime(path, (1e9, 1e9))
+    index_catalogue(order)
+    first.write_bytes(other.read_bytes())
+    os.utime(first, (1e9, 1e9))
+    assert counts(index_catalogue(change(order, version="1.1.0"))) == (0, 20, 0, 0)
+    checked = index_catalogue(change(order, version="1.2.0", trust_content=True))
+    assert counts(checked) == (1, 0, 19, 0)
+    assert codes_of(Path("index/1.2.0"))[catalogue[0]] == alone(catalogue[0], tiny_models[0])
+    assert counts(index_catalogue(change(order, version="1.3.0"))) == (0, 20, 0, 0)
+    codes = codes_of(Path("index/1.3.0"))
+    assert codes[catalogue[0]] == alone(catalogue[0], tiny_models[0])
+
+
+def test_a_removed_line_leaves_the_index_and_may_come_back(order, catalogue):
+    index_catalogue(order)
+    write_list(catalogue[3:])
+    assert counts(index_catalogue(change(order, version="1.1.0"))) == (0, 17, 0, 0)
+    assert list(codes_of(Path("index/1.1.0"))) == catalogue[3:]
+    write_list(catalogue)
+    assert counts(index_catalogue(change(order, version="1.2.0"))) == (0, 20, 0, 0)
+
+
+def test_a_file_that_went_away_is_rejected(order, catalogue):
+    index_catalogue(order)
+    Path(catalogue[3]).unlink()
+    summary = index_catalogue(change(order, version="1.1.0"))
+    assert counts(summary) == (0, 19, 0, 0)
+    assert summary.rejected == [(catalogue[3], "No such file or directory")]
+
+
+def test_relative_paths_of_another_folder_are_other_files(order, catalogue, monkeypatch):
+    """The same line, the same size and time, and another picture."""
+    root = order.index_root.absolute()
+    for folder, seed in (("here", 100), ("there", 101)):
+        draw(Path(folder, "a.jpg"), seed)
+        Path(folder, "a.jpg").write_bytes(Path(folder, "a.jpg").read_bytes().ljust(8000, b"\0"))
+        os.utime(Path(folder, "a.jpg"), (1e9, 1e9))
+        Path(folder, "database_info.txt").write_text("a.jpg\n")
+    for folder, version in (("here", "1.0.0"), ("there", "2.0.0")):
+        with monkeypatch.context() as patched:
+            patched.chdir(folder)
+            summary = index_catalogue(change(order, index_root=root, version=version))
+        assert counts(summary) == (1, 0, 0, 0)
+
+
+def test_what_is_known_of_files_serves_every_model(order, tiny_models):
+    """They are read, since no code is known, and need no second reading of their digests."""
+    index_catalogue(order)
+    other = change(order, model_path=tiny_models[1])
+    assert counts(index_catalogue(change(other, version="2.0.0"))) == (20, 0, 0, 0)
+    assert counts(index_catalogue(change(order, version="2.1.0"))) == (0, 20, 0, 0)
+    assert counts(index_catalogue(change(other, version="2.2.0"))) == (0, 20, 0, 0)
+
+
+# -- the same bytes under several paths ----------------------------------------------------------
+
+
+def test_the_same_bytes_are_hashed_once_and_found_under_all_paths(order, catalogue, tiny_models):
+    copies = [f"data/abc.com/copy_{i}.jpg" for i in range(30)]
+    for i, copy in enumerate(copies):
+        shutil.copy(catalogue[i % 3], copy)
+        age(copy)
+    paths = [*copies[:15], *catalogue, *copies[15:]]
+    write_list(paths)
+    assert counts(index_catalogue(order)) == (20, 0, 0, 30)
+    codes = codes_of(Path("index/1.0.0"))
+    assert list(codes) == paths
+    assert codes == {path: alone(path, tiny_models[0]) for path in paths}
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -1,0 +1,129 @@
+"""`efiss index`, killed after every step that it takes, and started again."""
+
+import itertools
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from searcher import versions
+from tests.indexer import killed
+
+PICTURES, COPIES = 12, 3
+BATCH_SIZE = WORKERS = 1
+UNDER_WAY = BATCH_SIZE * (2 * WORKERS + 1)
+"""Pictures that may be hashed when the ones before them are not yet on disk, besides a part."""
+
+STEPS = {
+    "read the list": "indexer.pipeline:read_catalogue",
+    "load the model": "hashing.model:Model.load",
+    "look at the files": "indexer.pipeline:look",
+    "find the known ones": "indexer.known_files:KnownFiles.find",
+    "read a file": "hashing.files:_read_local",
+    "decode a picture": "hashing.model:Model.pixels",
+    "hash a batch": "hashing.model:Model.codes",
+    "keep a code": "indexer.code_cache:CodeCache.add",
+    "write a part": "indexer.table:Table.write_part",
+    "melt the parts": "indexer.table:Table.melt",
+    "verify the version": "searcher.versions:verify",
+    "publish": "searcher.versions:publish",
+    # And whatever reaches the disk, in any step.
+    "sync a file or folder": "os:fsync",
+    "put a file in place": "os:replace",
+    "put a folder in place": "os:rename",
+    "remove a file": "os:unlink",
+    "make a folder": "os:mkdir",
+}
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Forks of a process that has imported all that is slow to import."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.indexer.killed", "indexer.pipeline"])
+    return context
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Path:
+    """A folder with pictures, some of them twice under different names, and their list."""
+    folder = tmp_path_factory.mktemp("shop")
+    paths = [folder / f"{i}_shop.jpg" for i in range(PICTURES)]
+    for seed, path in enumerate(paths):
+        blots = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
+        Image.fromarray(blots).resize((48, 40), Image.Resampling.BICUBIC).save(path)
+    for i in range(COPIES):
+        paths.insert(5 * i, shutil.copy(paths[5 * i], folder / f"{i}_copy.jpg"))
+    for path in paths:
+        os.utime(path, (1e9, 1e9))
+    (folder / "database_info.txt").write_text("".join(f"{path}\n" for path in paths))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def index(processes, shop, tiny_models):
+    """index(root, step, times) -> exit code of a process that indexes the shop."""
+
+    def run(root: Path, *stop) -> int:
+        options = {
+            "--database": shop / "database_info.txt",
+            "--model_path": tiny_models[0],
+            "--dump_index_path": root,
+            "--new_index_database_version": "1.0.0",
+            "--batch_size": BATCH_SIZE,
+            "--num_workers": WORKERS,
+        }
+        arguments = [str(word) for option in options.items() for word in option]
+        process = processes.Process(
+            target=killed.index, args=(arguments, root.with_suffix(".log"), *stop)
+        )
+        process.start()
+        process.join()
+        return process.exitcode
+
+    return run
+
+
+def hashed(root: Path) -> int:
+    """How many pictures all runs have hashed."""
+    log = root.with_suffix(".log")
+    return log.read_text().count("\n") if log.exists() else 0
+
+
+def contents(root: Path) -> dict:
+    """The version's files, name -> bytes; of the manifest all but the time of making."""
+    folder = root / "1.0.0"
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    files["manifest.json"] = json.loads(files["manifest.json"]) | {"created": None}
+    return files
+
+
+@pytest.fixture(scope="module")
+def wanted(index, tmp_path_factory) -> dict:
+    root = tmp_path_factory.mktemp("undisturbed") / "index"
+    assert index(root) == 0
+    assert hashed(root) == PICTURES
+    return contents(root)
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_killed_after_a_step_and_started_again(step, index, wanted, tmp_path):
+    for times in itertools.count(1):
+        root = tmp_path / str(times)
+        ended = index(root, step, times)
+        if ended == 0:  # it was not called so often
+            break
+        assert ended == -signal.SIGKILL
+        if not versions.versions(root):
+            assert index(root) == 0
+        assert contents(root) == wanted, times
+        assert hashed(root) - PICTURES <= killed.PART_RECORDS + UNDER_WAY, times
+        assert sorted(path.name for path in root.iterdir()) == [".codes", ".lock", "1.0.0"], times
+        shutil.rmtree(root)
+    assert times > 1
