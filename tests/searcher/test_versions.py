@@ -170,6 +170,12 @@ def test_as_many_paths_as_codes(publish_version, tmp_path, count):
     assert versions.versions(tmp_path) == []
 
 
+def test_no_codes_are_no_version(publish_version, tmp_path):
+    with pytest.raises(VersionError, match="0 codes for 0 paths"):
+        publish_version(tmp_path, codes=np.zeros((0, 8), np.uint8))
+    assert versions.versions(tmp_path) == []
+
+
 # -- numbers -------------------------------------------------------------------------------------
 
 
