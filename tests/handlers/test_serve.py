@@ -15,6 +15,7 @@ import pytest
 from efiss.demo_catalogue import draw
 from handlers.java import JavaError, find_java, major_version
 from searcher.client import ServiceError, search
+from tests.handlers.ranking import IMPORTED
 from tests.pictures import encoded
 from tests.running import ROOT, efiss, free_block, serving
 
@@ -79,6 +80,21 @@ def test_with_no_live_version_the_packed_one_is_served(catalogue, photo, tmp_pat
     short.symlink_to(catalogue / "tmp")  # Unix sockets need a short path
     with serving(tmp_path, EFISS_WORKERS="1") as service:
         assert search(service.url, photo)["index_database_version"] == "1.0.0"
+
+
+def test_a_live_version_without_a_model_is_served(catalogue, photo, tmp_path):
+    """What says "ready" asks with a code then."""
+    shutil.copytree(catalogue / "model_store", tmp_path / "model_store")
+    shutil.copytree(catalogue / "index" / IMPORTED, tmp_path / "index" / IMPORTED)
+    (tmp_path / "tmp").symlink_to(catalogue / "tmp")
+    assert efiss("activate", IMPORTED, folder=tmp_path).returncode == 0
+    with serving(tmp_path, EFISS_WORKERS="1") as service:
+        assert f"answers from index version {IMPORTED}" in service.log.read_text()
+        answer = search(service.url, code="0" * 16)
+        assert answer["index_database_version"] == IMPORTED and len(answer["relevant"]) == 10
+        with pytest.raises(ServiceError, match="without a model") as refused:
+            search(service.url, photo)
+        assert refused.value.status == 409
 
 
 def serve_fails(folder, **environment) -> str:

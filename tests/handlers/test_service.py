@@ -65,12 +65,19 @@ def paths(service) -> list[str]:
 
 def test_the_answer_is_the_contracts(service, photo, paths):
     answer = ask(service, photo, top_k=10, debug=True)
-    assert list(answer) == ["index_database_version", "relevant", "distances"]
+    assert list(answer) == ["index_database_version", "relevant", "distances", "code", "ms"]
     assert answer["index_database_version"] == "1.0.0"
     assert len(answer["relevant"]) == len(set(answer["relevant"])) == 10
     assert set(answer["relevant"]) <= set(paths)
     assert answer["distances"] == sorted(answer["distances"])
     assert all(type(d) is int and 0 <= d <= 64 for d in answer["distances"])
+
+
+def test_debug_tells_the_code_and_the_milliseconds_of_each_step(service, photo, model):
+    answer = ask(service, photo, debug=True)
+    assert answer["code"] == model.codes(model.pixels(photo)[None])[0].tobytes().hex()
+    assert list(answer["ms"]) == ["parse", "version", "decode", "model", "search"]
+    assert all(0 <= ms < 60_000 for ms in answer["ms"].values()) and answer["ms"]["model"] > 0
 
 
 def test_distances_come_with_debug_only_and_ten_results_by_default(service, photo):
@@ -301,7 +308,27 @@ def test_describe_says_version_rows_model_and_limits(service, model):
     told = json.loads(told) if isinstance(told, str) else told
     assert told["index_database_version"] == "1.0.0" and told["rows"] == IMAGES
     assert told["model"]["sha256"] == model.sidecar.sha256
-    assert told["limits"]["top_k"] == {"default": 10, "lowest": 1, "highest": 1000}
+    assert told["limits"] == {
+        "top_k": {"default": 10, "lowest": 1, "highest": 1000},
+        "diversity": {"default": 1, "lowest": 1, "highest": 100},
+        "offset": {"default": 0, "lowest": 0, "highest": 10_000},
+        "max_distance": {"default": 64, "lowest": 0, "highest": 64},
+        "deepest_hit": 100_000,
+        "shops": 1000,
+        "box_side": 0.02,
+        "max_pixels": 64_000_000,
+    }
+    assert told["search"] == {}  # exact
+
+
+def test_describe_says_how_queries_were_proved(service, photo):
+    def answered() -> int:
+        described = management(service, "/models/image-retrieval-v1.0?customized=true")
+        told = described[0]["customizedMetadata"]
+        return sum((json.loads(told) if isinstance(told, str) else told)["ways"].values())
+
+    # One of two workers tells; it may be the one that has not answered yet.
+    _wait_for(lambda: ask(service, photo) and answered() >= 1)
 
 
 def test_management_is_not_on_the_network(service):
