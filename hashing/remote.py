@@ -176,5 +176,5 @@ def _options(scheme: str) -> dict:
         limits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": SILENCE_SECONDS}
         return {"config_kwargs": limits, "use_listings_cache": False}
     if scheme in ("gs", "gcs"):
-        return {"timeout": WHOLE_SECONDS, "use_listings_cache": False}
+        return {"requests_timeout": WHOLE_SECONDS, "use_listings_cache": False}
     return {}
