@@ -227,7 +227,8 @@ class _Run:
             def see(rows: np.ndarray, view: int = view) -> torch.Tensor:
                 draw = np.random.default_rng([recipe.seed, view, rows[0]])
                 strength = self._strengths()[min(view, 1)]
-                return backbone(self._views(rows, draw, [strength], recipe.input_size)[0])
+                seen = self._views(rows, draw, [strength], recipe.input_size)[0]
+                return backbone(seen.contiguous(memory_format=torch.channels_last))
 
             path = folder / f"embeddings-{digest.hexdigest()[:16]}-{view + 1}.npy"
             label = f"view {view + 1} of {recipe.fixed_views}"
