@@ -80,10 +80,14 @@ class OpenVersion:
             # The first rows of the ranking hold the first of every product that is among them.
             looked = min(2 * looked, self.manifest.rows)
             rows, distances = self._ranked(code, looked, outputs, selection.max_distance, among)
-            _, first = np.unique(self._columns.product_of(rows), return_index=True)
+            _, first = np.unique(self._product_of(rows), return_index=True)
             first.sort()
             if len(first) >= count or len(rows) < looked or looked == self.manifest.rows:
                 return rows[first[:count]], distances[first[:count]]
+
+    def paths(self, rows: np.ndarray) -> list[str]:
+        """The paths of rows."""
+        return [self.path(row) for row in rows]
 
     def code(self, row: int) -> np.ndarray:
         """The code of a row: uint8 [8]."""
@@ -97,18 +101,11 @@ class OpenVersion:
     def _ranked(self, code, count, outputs, farthest=CODE_BITS, among=ALL):
         """The first `count` rows by (distance, -similarity, row): (rows, distances)."""
         distances, rows = self._nearest.find(code, count, farthest, among)
-        # One number a row that sorts as the three do: 7, 18 and 38 bits.
-        keys = distances.astype(np.int64) << _SIMILARITY_BITS
-        if outputs is not None:
-            codes = self._nearest.codes.take(rows, axis=0)
-            keys |= LARGEST_SIMILARITY - similarity(outputs, codes)
-        keys <<= _ROW_BITS
-        keys |= rows
-        if count < len(keys):
-            keys = np.partition(keys, count - 1)[:count]
-        keys.sort()
-        distances = (keys >> (_SIMILARITY_BITS + _ROW_BITS)).astype(np.int32)
-        return keys & ((1 << _ROW_BITS) - 1), distances
+        codes = None if outputs is None else self._nearest.codes.take(rows, axis=0)
+        return in_order(rows, distances, count, outputs, codes)
+
+    def _product_of(self, rows: np.ndarray) -> np.ndarray:
+        return self._columns.product_of(rows)
 
     def _among(self, selection: Selection) -> Among:
         """The rows of the selected shops."""
@@ -122,6 +119,32 @@ class OpenVersion:
             return Among(keep=lambda rows: is_chosen[self._columns.shop_of(rows)])
         rows = [self._columns.rows_of(shop) for shop in np.flatnonzero(is_chosen)]
         return Among(rows=np.concatenate(rows) if rows else np.empty(0, np.int64))
+
+
+def in_order(
+    rows: np.ndarray,
+    distances: np.ndarray,
+    count: int,
+    outputs: np.ndarray | None,
+    codes: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first `count` of some rows (int64 [n]) by (distance, -similarity, row), and their
+    distances in bits, int32.
+
+    distances: int [n].  outputs: of the query, float32 [64], and codes: of the rows, uint8 [n, 8];
+    without both the order is (distance, row).
+    """
+    # One number a row that sorts as the three do: 7, 18 and 38 bits.
+    keys = distances.astype(np.int64) << _SIMILARITY_BITS
+    if outputs is not None:
+        keys |= LARGEST_SIMILARITY - similarity(outputs, codes)
+    keys <<= _ROW_BITS
+    keys |= rows
+    if count < len(keys):
+        keys = np.partition(keys, count - 1)[:count]
+    keys.sort()
+    distances = (keys >> (_SIMILARITY_BITS + _ROW_BITS)).astype(np.int32)
+    return keys & ((1 << _ROW_BITS) - 1), distances
 
 
 def _check_query(codes: np.ndarray, k: int, outputs: np.ndarray | None) -> None:
