@@ -20,6 +20,10 @@ COMMANDS = {
     ),
     "versions": ("efiss.commands.versions:versions", "List the versions of the index."),
     "verify": ("efiss.commands.versions:verify", "Check a version: checksums, rows, codes."),
+    "publish": (
+        "efiss.commands.publish:publish",
+        "Publish a version as a collection in Milvus.",
+    ),
     "activate": ("efiss.commands.versions:activate", "Make a version the live one."),
     "archive": ("efiss.commands.serve:archive", "Pack a version into a model archive."),
     "serve": ("efiss.commands.serve:serve", "Run the search service."),

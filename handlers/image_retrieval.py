@@ -29,6 +29,7 @@ from hashing import settings
 from hashing.model import ModelError
 from hashing.picture import PictureError
 from searcher.live import Follower, Serving, StillOpening, UnknownVersion
+from searcher.milvus import Unavailable
 from searcher.versions import VersionError
 
 _PHRASES = {
@@ -163,6 +164,10 @@ def _refusal(error: Exception, context, i: int) -> dict:
     elif isinstance(error, PictureError):
         status = 413 if error.kind == "too_many_pixels" else 400
         kind, message = error.kind, str(error)
+    elif isinstance(error, Unavailable):
+        log.error("%s", error)  # where Milvus is is not the caller's to know
+        status, kind = 503, "search_unavailable"
+        message = "the search behind this service does not answer now; ask again in a moment"
     else:
         log.exception("a request failed for a reason that is not the caller's")
         status, kind = 500, "internal_error"

@@ -18,7 +18,7 @@ from concurrent import futures
 from pathlib import Path
 
 from hashing.model import Model, read_sidecar
-from searcher import versions
+from searcher import milvus, versions
 from searcher.search import OpenVersion, open_version
 from searcher.versions import VersionError
 
@@ -55,12 +55,15 @@ class StillOpening(RuntimeError):
 class Follower:
     """Serves the live version of `root`; without one, the version in the folder `packed`.
 
-    device: where models run.  root: the index folder, or None to serve `packed` for good.
-    Raises VersionError or ModelError when there is nothing to serve.
+    device: where models run.  root: the index folder, or None to serve `packed` for good.  They
+    are searched in Milvus when the environment says so (`milvus.place`).
+    Raises VersionError, ModelError or milvus.Unavailable when there is nothing to serve, and
+    SettingError.
     """
 
     def __init__(self, root: Path | None, packed: Path | None, device: str):
         self._root, self._packed, self._device = root, packed, device
+        self._milvus = milvus.place()
         self._asked = versions.activation(root) if root else None
         self._pinned = _Pinned(self._open)
         self.serving: Serving | None = None
@@ -134,7 +137,9 @@ class Follower:
         return self._open(versions.existing(self._root, self._asked[0]))
 
     def _open(self, folder: Path) -> Serving:
-        index, path = open_version(folder), versions.model_of(folder)
+        where = self._milvus
+        index = milvus.open_version(folder, where) if where else open_version(folder)
+        path = versions.model_of(folder)
         if path is None:
             return Serving(index, None)
         sidecar = read_sidecar(path)

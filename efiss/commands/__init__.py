@@ -11,6 +11,16 @@ INDEX_ROOT = click.option(
     show_default=True,
     help="Folder of the versions.",
 )
+BACKEND = click.option(
+    "--backend",
+    type=click.Choice(["faiss", "milvus"]),
+    help="What searches; by default EFISS_BACKEND, else faiss on this machine.",
+)
+URI = click.option(
+    "--uri",
+    help="Where Milvus is: http://HOST:PORT, or the absolute path of a .db file for milvus-lite; "
+    "by default EFISS_MILVUS_URI.",
+)
 MODEL_STORE = click.option(
     "--model_store",
     type=click.Path(file_okay=False, path_type=Path),

@@ -61,6 +61,8 @@ def serve(index_root: Path, model_store: Path, config: Path) -> None:
       EFISS_BATCH_DELAY_MS  how long it waits for that many, default 1
       EFISS_HEAP_MB         Java's heap in MB, default 1024
       EFISS_MAX_PIXELS      most pixels a picture may have, default 64000000
+      EFISS_BACKEND         faiss, the default, or milvus to search in EFISS_MILVUS_URI with
+                            EFISS_MILVUS_TOKEN
 
     \b
     Example:
@@ -69,10 +71,12 @@ def serve(index_root: Path, model_store: Path, config: Path) -> None:
     from handlers.java import JavaError
     from handlers.service import Service, Settings, StartError
     from hashing.settings import SettingError, max_pixels
+    from searcher import milvus
 
     try:
         with stopping_on_signals():
             max_pixels()  # a bad value is said here rather than by every worker
+            milvus.place()
             with Service(
                 Settings.from_environment(), config, model_store, index_root, sys.stdout
             ) as service:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from efiss.commands import INDEX_ROOT
+from efiss.commands import BACKEND, INDEX_ROOT, URI
+from hashing.settings import SettingError
 from searcher import versions as store
 from searcher.versions import VersionError
 
@@ -133,19 +134,27 @@ def _check_sample(folder: Path, sample: int) -> None:
 
 @click.command()
 @click.argument("version")
+@BACKEND
+@URI
 @INDEX_ROOT
-def activate(version: str, index_root: Path) -> None:
+def activate(version: str, backend: str | None, uri: str | None, index_root: Path) -> None:
     """Verify a version and make it the live one.
 
     Running services follow within a second; no restart is needed. A damaged version is refused and
-    the live one stays.
+    the live one stays. With --backend milvus it must be completely published there, and the alias
+    efiss_live follows.
 
     \b
     Example:
       efiss activate 1.5.0
     """
+    from searcher import milvus
+
     try:
-        before = store.activate(index_root, version)
-    except (VersionError, OSError) as error:
+        if where := milvus.place(backend, uri):
+            before = milvus.activate(index_root, version, where)
+        else:
+            before = store.activate(index_root, version)
+    except (VersionError, SettingError, milvus.Unavailable, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"version {version} is live" + (f" (before: {before})" if before else ""))
