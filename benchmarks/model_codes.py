@@ -50,10 +50,11 @@ def like(
     """
     random = np.random.default_rng(seed)
     own, asked = codes[~is_query], codes[is_query]
-    asked = asked[random.integers(0, len(asked), queries)]
     if rows <= len(own):
-        return own[random.permutation(len(own))[:rows]], asked
-    return flip(random, own[random.integers(0, len(own), rows)], JITTER), asked
+        drawn = own[random.permutation(len(own))[:rows]]
+    else:
+        drawn = flip(random, own[random.integers(0, len(own), rows)], JITTER)
+    return drawn, asked[random.integers(0, len(asked), queries)]
 
 
 def _hash(data: Path, model_path: Path) -> tuple[np.ndarray, np.ndarray]:

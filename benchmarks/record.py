@@ -30,6 +30,7 @@ def origin() -> dict:
             "cores": len(os.sched_getaffinity(0)),
             "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
             "load": round(os.getloadavg()[0], 1),
+            "nice": os.getpriority(os.PRIO_PROCESS, 0),
             "python": platform.python_version(),
             **{name: version for name in PACKAGES if (version := _version(name))},
         },

@@ -3,6 +3,7 @@ sizes take an hour; run it from the root of the repository."""
 
 import contextlib
 import dataclasses
+import json
 import os
 import tempfile
 import time
@@ -26,7 +27,7 @@ KINDS = ("clustered", "uniform", "model")
 COUNTS = (10, 100, 1000)
 FEWEST_QUERIES = 5
 """Even of the slowest way."""
-WARM_UP = 20
+WARM_UP = 50
 """Queries before those that are measured: they touch the files' pages for the first time."""
 CHUNK = 500
 """Queries that are checked at a time."""
@@ -113,6 +114,9 @@ Way = Callable[[np.ndarray, int], Answer]
     help="Only compare that many answers with FAISS flat's.",
 )
 @click.option(
+    "--add", is_flag=True, help="Add to the results that are there; else they are replaced."
+)
+@click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default=record.FOLDER,
@@ -129,6 +133,7 @@ def search(
     model_path: Path,
     keep: Path | None,
     check: int | None,
+    add: bool,
     out: Path,
 ) -> None:
     """Measure a search among 64-bit codes, one query at a time on one thread.
@@ -174,11 +179,13 @@ def search(
         click.echo("usearch is not installed and left out: pip install 'efiss-ai[bench]'")
     result = {"pictures": len(pictures[0]) if pictures else 0, "versions": [], "searches": []}
     name = "search_check" if check else "search"
+    if add:
+        result |= _earlier(out / f"{name}.json")
     for rows in sorted(sizes):
         for kind in kinds:
             codes, asked = _draw(kind, rows, WARM_UP + (check or queries), pictures)
             with _published(kind, codes, keep, [DEFAULT] if check else [DEFAULT, FAST]) as folders:
-                opened = {mode: _open(folder) for mode, folder in folders.items()}
+                opened = {mode: _open(folder, codes) for mode, folder in folders.items()}
                 about = {"rows": rows, "codes": kind}
                 result["versions"] += [about | facts for _, facts in opened.values()]
                 indexes = {mode: index for mode, (index, _) in opened.items()}
@@ -188,12 +195,19 @@ def search(
                     done = _measure(_ways(indexes, codes), indexes[DEFAULT], asked, counts, seconds)
                 result["searches"] += [about | facts for facts in done]
                 del opened, indexes
-            record.save(out, name, result)
-    click.echo("\n" + (_check_table(result) if check else _table(result)))
+            record.save(out, name, result)  # now already: what follows may take an hour
     if not check:
         from search_plot import plot
 
         plot(result["searches"], out / "search.png")
+    click.echo("\n" + (_check_table(result) if check else _table(result)))
+
+
+def _earlier(path: Path) -> dict:
+    """The results of an earlier run, and how that came about."""
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    own = {name: earlier.pop(name) for name in ("pictures", "versions", "searches")}
+    return {"earlier": [*earlier.pop("earlier", []), earlier], **own}
 
 
 # -- what is searched in ---------------------------------------------------------------------------
@@ -223,13 +237,21 @@ def _published(
         yield folders
 
 
-def _open(folder: Path) -> tuple[OpenVersion, dict]:
-    """An opened version, and what it took: seconds to open, bytes a row."""
+def _open(folder: Path, codes: np.ndarray) -> tuple[OpenVersion, dict]:
+    """An opened version of these codes, and what it took: seconds to open, bytes a row.  Its files
+    are in memory, as those of a service that has run for a while."""
+    for path in folder.iterdir():
+        with path.open("rb", buffering=0) as file:
+            while file.read(1 << 24):
+                pass
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
         index = open_version(folder)
         seconds.append(time.perf_counter() - start)
+    for row in np.linspace(0, len(codes) - 1, 100).astype(int):
+        if not np.array_equal(index.code(row), codes[row]):
+            raise click.ClickException(f"{folder.parent} was kept of other codes; remove it")
     manifest = index.manifest
     size = sum(file["bytes"] for name, file in manifest.files.items() if name != columns.PATHS)
     return index, {
@@ -245,10 +267,6 @@ def _open(folder: Path) -> tuple[OpenVersion, dict]:
 
 
 def _ways(indexes: dict[str, OpenVersion], codes: np.ndarray) -> dict[str, Way]:
-    for mode, index in indexes.items():  # versions that were kept might be of other codes
-        for row in np.linspace(0, len(codes) - 1, 100).astype(int):
-            if not np.array_equal(index.code(row), codes[row]):
-                raise click.ClickException(f"the version kept ({mode}) has other codes; remove it")
     flat = _flat(codes)
     words = codes.view(np.uint64)[:, 0]
 
