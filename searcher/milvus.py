@@ -179,7 +179,8 @@ def _prepare(client, manifest: Manifest, replace: bool) -> None:
     """A collection of this version, complete or not, and loaded."""
     name = collection_of(manifest.version)
     if client.has_collection(name, timeout=OPEN_SECONDS):
-        if _description(client, name) == _mark(manifest):
+        found = client.describe_collection(name, timeout=OPEN_SECONDS)
+        if found["description"] == _mark(manifest):
             client.load_collection(name, timeout=OPEN_SECONDS)
             return
         if not replace:
@@ -187,6 +188,10 @@ def _prepare(client, manifest: Manifest, replace: bool) -> None:
                 f"the collection {name} was made from another build of version {manifest.version} "
                 "or by another catalogue; replace it with --force, or give this catalogue a "
                 "database of its own, http://HOST:PORT/NAME"
+            )
+        if ALIAS in found["aliases"]:
+            raise VersionError(
+                f"the collection {name} is live and is not replaced; activate another version first"
             )
         client.drop_collection(name, timeout=OPEN_SECONDS)
     _create(client, name, _mark(manifest))
@@ -211,15 +216,16 @@ def _create(client, name: str, description: str) -> None:
 
 def _point_alias(client, collection: str) -> None:
     import grpc
+    from pymilvus import MilvusException
 
     try:
-        aliases = client.list_aliases(timeout=OPEN_SECONDS)["aliases"]
+        client.alter_alias(collection, ALIAS, timeout=OPEN_SECONDS)
+    except MilvusException:  # there is none yet, or what follows says what is wrong
+        client.create_alias(collection, ALIAS, timeout=OPEN_SECONDS)
     except grpc.RpcError as error:
         if error.code() != grpc.StatusCode.UNIMPLEMENTED:
             raise
-        return  # milvus-lite has no aliases: CURRENT alone names the live version
-    change = client.alter_alias if ALIAS in aliases else client.create_alias
-    change(collection, ALIAS, timeout=OPEN_SECONDS)
+        # milvus-lite has no aliases: CURRENT alone names the live version.
 
 
 def _check_complete(client, manifest: Manifest) -> None:
@@ -229,7 +235,8 @@ def _check_complete(client, manifest: Manifest) -> None:
     name, again = collection_of(manifest.version), f"run `efiss publish {manifest.version}`"
     if not client.has_collection(name, timeout=OPEN_SECONDS):
         raise VersionError(f"Milvus has no collection {name}; {again}")
-    if _description(client, name) != _mark(manifest):
+    found = client.describe_collection(name, timeout=OPEN_SECONDS)
+    if found["description"] != _mark(manifest):
         raise VersionError(
             f"the collection {name} was made from another build of the version; {again} --force"
         )
@@ -249,10 +256,6 @@ def _count(client, name: str) -> int:
         timeout=OPEN_SECONDS,
     )
     return int(found[0]["count(*)"])
-
-
-def _description(client, name: str) -> str:
-    return client.describe_collection(name, timeout=OPEN_SECONDS)["description"]
 
 
 def _mark(manifest: Manifest) -> str:
