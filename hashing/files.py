@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from hashing import remote
-from hashing.codes import CODE_BYTES
 from hashing.model import Model
 from hashing.picture import MAX_PIXELS, PictureError
 from hashing.settings import BATCH_SIZE
@@ -66,7 +65,7 @@ def hash_files(
     def look(chunk: list[str]) -> list[_Looked]:
         return [
             _look(path, data, model, max_pixels, in_hand)
-            for path, data in zip(chunk, _read(chunk), strict=True)
+            for path, data in zip(chunk, read_files(chunk), strict=True)
         ]
 
     def hash_batch(files: list[_Looked]) -> list[Hashed]:
@@ -153,7 +152,7 @@ _Looked = tuple[Hashed, np.ndarray | None]
 """A file, and its pixels if it has to be hashed."""
 
 
-def _read(paths: list[str]) -> Iterator[bytes | str]:
+def read_files(paths: list[str]) -> Iterator[bytes | str]:
     """The bytes of every file, or the reason why they cannot be had.  Those of this machine are
     read as they are taken, remote ones all at once."""
     fetched = iter(remote.read([path for path in paths if remote.is_remote(path)]))
@@ -207,14 +206,18 @@ def _hash_batch(files: list[_Looked], model: Model, batch_size: int) -> list[Has
     rows = [row for row, (_, pixels) in enumerate(files) if pixels is not None]
     if not rows:
         return done
+    codes = hash_pixels([files[row][1] for row in rows], model, batch_size)
+    for row, code in zip(rows, codes, strict=True):
+        done[row] = dataclasses.replace(done[row], code=code, computed=True)
+    return done
+
+
+def hash_pixels(pixels: list[np.ndarray], model: Model, batch_size: int) -> list[bytes]:
+    """The codes of at most batch_size pictures, each uint8 [input_size, input_size, 3]."""
     # Always a whole batch, empty rows included: the same shape takes the same way through the
     # network, so that a code does not depend on which other files were still to be hashed.
     size = model.sidecar.input_size
     batch = np.zeros((batch_size, size, size, 3), np.uint8)
-    for place, row in enumerate(rows):
-        batch[place] = files[row][1]
-    codes = model.codes(batch).tobytes()
-    for place, row in enumerate(rows):
-        code = codes[place * CODE_BYTES : (place + 1) * CODE_BYTES]
-        done[row] = dataclasses.replace(done[row], code=code, computed=True)
-    return done
+    for place, picture in enumerate(pixels):
+        batch[place] = picture
+    return [code.tobytes() for code in model.codes(batch)[: len(pixels)]]

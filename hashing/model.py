@@ -39,6 +39,12 @@ class Sidecar:
     std: tuple[float, float, float]
     training_data: str = ""
 
+    def pixels(self, data: bytes, max_pixels: int = picture.MAX_PIXELS) -> np.ndarray:
+        """Model input of one encoded picture: uint8 [input_size, input_size, 3].
+        Raises picture.PictureError."""
+        image = picture.decode(data, self.input_size, max_pixels)
+        return picture.pixels(image, self.input_size, self.resampling)
+
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
@@ -136,8 +142,17 @@ class Model:
         """
         path = find_model(path)
         sidecar = read_sidecar(path)
+        return cls.from_program(path.read_bytes(), sidecar, device, path)
+
+    @classmethod
+    def from_program(
+        cls, program: bytes, sidecar: Sidecar, device: str, path: Path = Path("the model")
+    ) -> "Model":
+        """Open the bytes of a .pt file, where its file is not at hand; otherwise as `load`.
+
+        path: for messages.
+        """
         where = _device(device)
-        program = path.read_bytes()
         digest = hashlib.sha256(program).hexdigest()
         if digest != sidecar.sha256:
             raise ModelError(
@@ -159,9 +174,8 @@ class Model:
         return model
 
     def pixels(self, data: bytes, max_pixels: int = picture.MAX_PIXELS) -> np.ndarray:
-        """Model input of one encoded picture: uint8 [input_size, input_size, 3].
-        Raises picture.PictureError."""
-        return self.pixels_of(picture.decode(data, self.sidecar.input_size, max_pixels))
+        """Model input of one encoded picture, as `Sidecar.pixels` makes it."""
+        return self.sidecar.pixels(data, max_pixels)
 
     def pixels_of(self, image: Image.Image) -> np.ndarray:
         """Model input of one decoded RGB picture: uint8 [input_size, input_size, 3]."""

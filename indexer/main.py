@@ -12,6 +12,7 @@ if __package__ in (None, ""):  # run as a file: the packages stand beside this f
 from hashing.settings import BATCH_SIZE, max_pixels
 from indexer.options import DEVICE, MODEL_PATH, NUM_WORKERS
 from indexer.progress import PictureBar
+from searcher.versions import INDEX_MODES
 
 
 @click.command("index")
@@ -52,10 +53,10 @@ from indexer.progress import PictureBar
 )
 @click.option(
     "--index_mode",
-    type=click.Choice(["default"]),
+    type=click.Choice(list(INDEX_MODES)),
     default="default",
     show_default=True,
-    help="default: exact search; there is no other yet.",
+    help="default: exact search. unnecessary fast (old name: ivf): approximate search.",
 )
 @click.option(
     "--max_rejected",
@@ -68,6 +69,20 @@ from indexer.progress import PictureBar
     "--trust_content",
     is_flag=True,
     help="Read every file, also those whose size and time are as they were.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["threads", "ray"]),
+    default="threads",
+    show_default=True,
+    help="What hashes: threads of this machine, or a Ray cluster (pip install 'efiss-ai[ray]').",
+)
+@click.option(
+    "--ray_address",
+    envvar="RAY_ADDRESS",
+    show_envvar=True,
+    metavar="HOST:PORT",
+    help="A Ray cluster that runs, with --engine ray; without it, one is started here.",
 )
 @click.option(
     "--force", is_flag=True, help="Replace a version of this number (never the live one)."
@@ -84,6 +99,8 @@ def main(
     index_mode: str,
     max_rejected: float,
     trust_content: bool,
+    engine: str,
+    ray_address: str | None,
     force: bool,
 ) -> None:
     """Hash a catalogue's pictures and publish them as a version of the index.
@@ -117,6 +134,8 @@ def main(
             max_rejected=max_rejected / 100,
             replace=force,
             trust_content=trust_content,
+            engine=engine,
+            ray_address=ray_address,
         )
         with PictureBar("indexing") as bar:
             summary = index_catalogue(order, bar.show)

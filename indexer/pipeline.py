@@ -1,14 +1,15 @@
 """Catalogue -> codes -> version: what `indexer/main.py` and later engines and callers run."""
 
 import dataclasses
+import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from hashing import remote
-from hashing.files import hash_files
+from hashing.files import Hashed, hash_files
 from hashing.model import Model, find_model
 from indexer.catalogue import Catalogue, read_catalogue
 from indexer.code_cache import CodeCache
@@ -25,7 +26,8 @@ class IndexingError(ValueError):
 class Order:
     """What to index.  max_rejected: the share (0-1) of pictures that may fail; more, and nothing is
     published.  replace: whether a version of this number, unless it is live, may be replaced.
-    trust_content: read every file and go by its content, whatever its size and time say."""
+    trust_content: read every file and go by its content, whatever its size and time say.
+    engine: threads or ray.  ray_address: of a Ray cluster that runs; None starts one here."""
 
     database: Path
     model_path: Path
@@ -40,6 +42,8 @@ class Order:
     max_rejected: float = 0.05
     replace: bool = False
     trust_content: bool = False
+    engine: str = "threads"
+    ray_address: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +64,9 @@ class Summary:
     repeated_lines: int
 
 
+Engine = Callable[..., Iterator[Hashed]]
+"""What hashes the files without a known code; called, and answering, as `hash_files`."""
+
 Progress = Callable[[int, int], None]
 """Called as progress(done, total), in pictures, as they are done."""
 
@@ -67,23 +74,44 @@ Progress = Callable[[int, int], None]
 def index_catalogue(order: Order, progress: Progress = lambda done, total: None) -> Summary:
     """Hash the catalogue's pictures and publish them as a version; it is not made live.
 
-    Raises CatalogueError, ModelError, VersionError or IndexingError, with nothing published.  Codes
-    computed until then are kept, and used by the next run.
+    Raises CatalogueError, ModelError, VersionError, IndexingError or an engine's ValueError, with
+    nothing published.  Codes computed until then are kept, and used by the next run.
     """
     versions.check_new(order.index_root, order.version, order.replace)
     catalogue = read_catalogue(order.database)
     remote.check(catalogue.paths)
-    model = Model.load(order.model_path, order.device)
+    engine = _engine(order)
+    # Of a cluster's GPUs this machine need not have one.
+    model = Model.load(order.model_path, "cpu" if order.engine == "ray" else order.device)
     _check_image_size(order, model)
     with versions.writing(order.index_root):
         # Again, before the work: what a killed --force left half-replaced has come back by now.
         versions.check_new(order.index_root, order.version, order.replace)
-        cache = CodeCache(order.index_root, _cache_key(model, order.batch_size))
+        cache = CodeCache(order.index_root, _cache_key(model, order))
         files = KnownFiles(order.index_root)
         progress(0, len(catalogue.paths))
         rows = _known_rows(catalogue.paths, cache, files, order)
-        _hash_the_rest(rows, model, cache, files, order, progress)
+        _hash_the_rest(rows, engine, model, cache, files, order, progress)
         return _publish(catalogue, rows, model, order)
+
+
+def _engine(order: Order) -> Engine:
+    if order.engine == "threads":
+        return hash_files
+    try:
+        from indexer import ray_engine  # an extra
+    except ImportError as error:
+        raise IndexingError(
+            f"--engine ray needs a package that is not installed ({error}): "
+            "pip install 'efiss-ai[ray]'"
+        ) from error
+    ray_engine.check_device(order.device)
+    return functools.partial(
+        ray_engine.hash_files,
+        model_path=order.model_path,
+        device=order.device,
+        address=order.ray_address,
+    )
 
 
 @dataclasses.dataclass
@@ -115,6 +143,7 @@ def _known_rows(paths: list[str], cache: CodeCache, files: KnownFiles, order: Or
 
 def _hash_the_rest(
     rows: _Rows,
+    engine: Engine,
     model: Model,
     cache: CodeCache,
     files: KnownFiles,
@@ -128,7 +157,7 @@ def _hash_the_rest(
     try:
         for row, hashed in zip(
             rest,
-            hash_files(
+            engine(
                 [rows.paths[row] for row in rest],
                 model,
                 workers=order.workers,
@@ -215,8 +244,9 @@ def _check_image_size(order: Order, model: Model) -> None:
         )
 
 
-def _cache_key(model: Model, batch_size: int) -> str:
+def _cache_key(model: Model, order: Order) -> str:
     """Names a model and its preprocessing: codes of equal keys may be mixed.  Device and batch size
     belong to it, since float noise differs between devices and between shapes."""
-    text = f"{model.sidecar.to_json()}{model.device.type} {batch_size}"
+    device = order.device.partition(":")[0]
+    text = f"{model.sidecar.to_json()}{device} {order.batch_size}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -142,6 +142,21 @@ def test_paths_that_are_not_utf8(order, catalogue):
     assert b"data/abc.com/\xfe.jpg,No such file" in Path("index/1.0.0/rejected.csv").read_bytes()
 
 
+def test_a_list_as_windows_and_people_write_it(order, catalogue, tmp_path, tiny_models):
+    """Byte order mark, CRLF, spaces, tabs, #, repeated lines, relative and absolute paths."""
+    names = ["a b.jpg", " leading", "trailing ", "\ttab\t.jpg", "#1.jpg", "a#b.jpg", "日本.jpg"]
+    for name, path in zip(names, catalogue, strict=False):
+        shutil.copy(path, name)
+    lines = [*names, *catalogue[7:12], *(str(tmp_path / path) for path in catalogue[12:])]
+    text = "\r\n".join([*lines, lines[0], "", " \t", lines[8]])
+    Path("database_info.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    summary = index_catalogue(order)
+    assert (summary.manifest.rows, summary.repeated_lines, summary.rejected) == (20, 2, [])
+    codes = codes_of(Path("index/1.0.0"))
+    assert list(codes) == lines
+    assert codes == {path: alone(path, tiny_models[0]) for path in lines}
+
+
 # -- pictures that cannot be read ----------------------------------------------------------------
 
 
