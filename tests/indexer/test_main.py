@@ -66,6 +66,8 @@ def test_options_and_their_defaults():
         "index_mode": "default",
         "max_rejected": 5.0,
         "trust_content": False,
+        "engine": "threads",
+        "ray_address": None,
         "force": False,
     }
 
