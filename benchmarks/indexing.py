@@ -55,12 +55,7 @@ LINKS = 30_000
     show_default=True,
     help="Also index a list of so many tiny files twice; 1000000 takes minutes and 3 GB.",
 )
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=record.FOLDER,
-    help="Folder of the results.  [default: benchmarks/results]",
-)
+@record.OUT
 def indexing(
     model_path: Path,
     device: str,

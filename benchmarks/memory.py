@@ -46,12 +46,7 @@ STEPS = (
 @click.option("--processes", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--queries", type=click.IntRange(1), default=400, show_default=True)
 @MODEL_PATH
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=record.FOLDER,
-    help="Folder of the results.  [default: benchmarks/results]",
-)
+@record.OUT
 def memory(
     rows: int,
     folders: tuple[Path, Path] | None,

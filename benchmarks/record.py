@@ -8,7 +8,15 @@ import platform
 import sys
 from pathlib import Path
 
+import click
+
 FOLDER = Path(__file__).parent / "results"
+OUT = click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=FOLDER,
+    help="Folder of the results.  [default: benchmarks/results]",
+)
 PACKAGES = ("faiss-cpu", "numpy", "torch", "usearch")
 
 

@@ -116,12 +116,7 @@ Way = Callable[[np.ndarray, int], Answer]
 @click.option(
     "--add", is_flag=True, help="Add to the results that are there; else they are replaced."
 )
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=record.FOLDER,
-    help="Folder of the results.  [default: benchmarks/results]",
-)
+@record.OUT
 def search(
     sizes: tuple[int, ...],
     kinds: tuple[str, ...],

@@ -6,7 +6,6 @@ import http.client
 import io
 import json
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+import record
 
 from efiss.demo_catalogue import draw
 from handlers.archive import write_archive
@@ -35,10 +35,8 @@ WARM_UP = 50
 @click.option("--rows", type=click.IntRange(1000), default=1_000_000, show_default=True)
 @click.option("--queries", type=click.IntRange(10), default=500, show_default=True)
 @click.option("--clients", type=click.IntRange(1), multiple=True, default=(1, 8), show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Write the figures as JSON.")
-def service(
-    model_path: Path, rows: int, queries: int, clients: tuple[int, ...], out: Path | None
-) -> None:
+@record.OUT
+def service(model_path: Path, rows: int, queries: int, clients: tuple[int, ...], out: Path) -> None:
     """Serve an index of clustered codes by TorchServe and measure its answers.
 
     \b
@@ -76,8 +74,7 @@ def service(
                         {"request": kind, "clients": count, "rate": rate, "median_ms": median,
                          "p99_ms": p99}
                     )  # fmt: skip
-        if out:
-            out.write_text(json.dumps({"command": sys.argv, "rows": rows, "figures": figures}))
+        record.save(out, "service", {"rows": rows, "figures": figures})
 
 
 def _publish(root: Path, rows: int, model: Path) -> np.ndarray:

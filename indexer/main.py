@@ -10,9 +10,8 @@ if __package__ in (None, ""):  # run as a file: the packages stand beside this f
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from hashing.settings import BATCH_SIZE, max_pixels
-from indexer.options import DEVICE, MODEL_PATH, NUM_WORKERS
+from indexer.options import DEVICE, FORCE, INDEX_MODE, MODEL_PATH, NEW_VERSION, NUM_WORKERS
 from indexer.progress import PictureBar
-from searcher.versions import INDEX_MODES
 
 
 @click.command("index")
@@ -25,12 +24,7 @@ from searcher.versions import INDEX_MODES
 )
 @MODEL_PATH
 @DEVICE
-@click.option(
-    "--new_index_database_version",
-    required=True,
-    metavar="MAJOR.MINOR.PATCH",
-    help="Number of the version to build.",
-)
+@NEW_VERSION
 @click.option(
     "--dump_index_path",
     type=click.Path(path_type=Path),
@@ -51,13 +45,7 @@ from searcher.versions import INDEX_MODES
     type=click.IntRange(8, 2048),
     help="Must be the model's own, which is the default.",
 )
-@click.option(
-    "--index_mode",
-    type=click.Choice(list(INDEX_MODES)),
-    default="default",
-    show_default=True,
-    help="default: exact search. unnecessary fast (old name: ivf): approximate search.",
-)
+@INDEX_MODE
 @click.option(
     "--max_rejected",
     type=click.FloatRange(0, 100),
@@ -84,9 +72,7 @@ from searcher.versions import INDEX_MODES
     metavar="HOST:PORT",
     help="A Ray cluster that runs, with --engine ray; without it, one is started here.",
 )
-@click.option(
-    "--force", is_flag=True, help="Replace a version of this number (never the live one)."
-)
+@FORCE
 def main(
     database: Path,
     model_path: Path,

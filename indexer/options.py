@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from hashing.settings import available_cores
+from searcher.versions import INDEX_MODES
 
 MODEL_PATH = click.option(
     "--model_path",
@@ -20,4 +21,20 @@ NUM_WORKERS = click.option(
     default=available_cores,
     show_default="the cores",
     help="Threads that decode and hash.",
+)
+NEW_VERSION = click.option(
+    "--new_index_database_version",
+    required=True,
+    metavar="MAJOR.MINOR.PATCH",
+    help="Number of the version to build.",
+)
+INDEX_MODE = click.option(
+    "--index_mode",
+    type=click.Choice(list(INDEX_MODES)),
+    default="default",
+    show_default=True,
+    help="default: exact search. unnecessary fast (old name: ivf): approximate search.",
+)
+FORCE = click.option(
+    "--force", is_flag=True, help="Replace a version of this number (never the live one)."
 )

@@ -108,8 +108,7 @@ class Columns:
         size = (folder / PATHS).stat().st_size
         text = np.memmap(folder / PATHS, np.uint8, mode="r") if size else np.empty(0, np.uint8)
         self.paths = Paths(text, self._arrays["paths.offsets"])
-        self._shops_file = folder / SHOPS
-        self._shops_text = self._shops_file.read_bytes()
+        self._shops_text = (folder / SHOPS).read_bytes()
 
     def problems(self, rows: int) -> list[str]:
         """Quick check that all columns have this number of rows, in words; none if they do."""

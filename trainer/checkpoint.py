@@ -91,9 +91,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise _damaged(path) from error
 
 
-def start_from(network: HashNetwork, path: Path) -> None:
-    """Give the network the weights of another run's: of the same backbone, and of the hash layer if
-    it has the same shape.  Raises CheckpointError."""
+def first_network(recipe: Recipe) -> HashNetwork:
+    """The network that a run of the recipe starts with: where it names a checkpoint by `start`,
+    with that run's backbone, and with its hash layer if that has the same shape.
+
+    Raises BackboneError, CheckpointError.
+    """
+    network = make_network(recipe)
+    if not recipe.start:
+        return network
+    path = Path(recipe.start)
     other = read_checkpoint(path).network
     if _shapes(network.backbone) != _shapes(other.backbone):
         raise CheckpointError(
@@ -102,6 +109,7 @@ def start_from(network: HashNetwork, path: Path) -> None:
     network.backbone.load_state_dict(other.backbone.state_dict())
     if _shapes(network.hash) == _shapes(other.hash):
         network.hash.load_state_dict(other.hash.state_dict())
+    return network
 
 
 def _shapes(module: torch.nn.Module) -> dict[str, torch.Size]:

@@ -17,10 +17,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainer import augment, data, processes, relahash
-from trainer.checkpoint import resume, save, start_from
+from trainer.checkpoint import first_network, resume, save
 from trainer.data import Pictures
 from trainer.embedded import embedded
-from trainer.network import HashNetwork, make_network
+from trainer.network import HashNetwork
 from trainer.recipe import Recipe
 from trainer.targets import Targets, joined, targets_of, trained_on
 
@@ -174,17 +174,13 @@ class _Run:
         self.precision = precision
         self.steps_an_epoch = max(1, len(examples) // recipe.batch_size)
         self.steps = self.steps_an_epoch * recipe.epochs
-        self.network = make_network(recipe)
-        if recipe.start:
-            start_from(self.network, Path(recipe.start))
-        self.network = self.network.to(device).train()
+        self.network = first_network(recipe).to(device).train()
         for part in list(self.network.backbone.children())[: recipe.frozen]:
             part.requires_grad_(False)
         if device.type == "cuda" and processes.count() > 1:
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
         # Of a fixed backbone: float16 [n, width] of every view of all pictures.
         self.embeddings: list[np.ndarray] = []
-        self.shares = not recipe.fixed_views  # whether the processes share a batch
         step = _Step(self.network)
         self.forward = DistributedDataParallel(step) if processes.count() > 1 else step
         self.optimizer = torch.optim.AdamW(
@@ -323,7 +319,8 @@ class _Run:
         random = torch.Generator().manual_seed(int(draw.integers(2**62)))
         torch.manual_seed(int(draw.integers(2**62)))  # for layers that draw, such as dropout
         drawn = [augment.draw(len(rows), random) for _ in strengths]
-        share = processes.share(len(rows)) if self.shares else slice(None)
+        # The pictures that a fixed backbone looks at in advance are shared out before.
+        share = slice(None) if self.recipe.fixed_views else processes.share(len(rows))
         images = torch.from_numpy(self.examples.pixels[rows[share]]).permute(0, 3, 1, 2).float()
         images = images / 255
         views = [

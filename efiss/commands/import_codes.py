@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from efiss.commands import INDEX_ROOT
-from searcher.versions import INDEX_MODES
+from indexer.options import FORCE, INDEX_MODE, NEW_VERSION
 
 
 @click.command("import")
@@ -22,29 +22,16 @@ from searcher.versions import INDEX_MODES
     required=True,
     help="The pictures' paths, one a line; line i is the picture of code i.",
 )
-@click.option(
-    "--new_index_database_version",
-    required=True,
-    metavar="MAJOR.MINOR.PATCH",
-    help="Number of the version to build.",
-)
+@NEW_VERSION
 @click.option(
     "--model_path",
     type=click.Path(path_type=Path),
     help="The model that made the codes. Without it the version answers no image queries, only "
     "`code` and `like`.",
 )
-@click.option(
-    "--index_mode",
-    type=click.Choice(list(INDEX_MODES)),
-    default="default",
-    show_default=True,
-    help="default: exact search. unnecessary fast (old name: ivf): approximate search.",
-)
+@INDEX_MODE
 @INDEX_ROOT
-@click.option(
-    "--force", is_flag=True, help="Replace a version of this number (never the live one)."
-)
+@FORCE
 def import_codes(
     codes: Path,
     database: Path,
@@ -57,7 +44,7 @@ def import_codes(
     """Make a version of the index from codes that were computed elsewhere.
 
     A code is the signs of a model's 64 outputs, packed as numpy.packbits packs them: the first
-    output is the highest bit of the first byte. Ten million rows take about a minute.
+    output is the highest bit of the first byte.
 
     \b
     Examples:

@@ -87,10 +87,9 @@ def train(
 
     from trainer import processes
     from trainer.backbone import BackboneError
-    from trainer.checkpoint import CheckpointError
+    from trainer.checkpoint import CheckpointError, first_network
     from trainer.data import DataError, read
     from trainer.export import ParityError, export
-    from trainer.network import make_network
     from trainer.recipe import RecipeError, recipe_for
     from trainer.train import train as train_network
     from trainer.train import training_set
@@ -110,7 +109,7 @@ def train(
         processes.keep_freed_memory()
         torch.set_num_threads(threads or max(1, available_cores() // processes.count_here()))
         run.mkdir(parents=True, exist_ok=True)
-        make_network(made)  # what it lacks is said before minutes of decoding
+        first_network(made)  # what it lacks is said before minutes of decoding
         _told(f"training on {where} in {processes.count()} process(es)")
         with _teller(run, tensorboard) as tell:
             parts = [read(data, source) for source in made.data]
