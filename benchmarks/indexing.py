@@ -195,7 +195,7 @@ def _nothing_new(folder: Path, lines: int, model: Path, workers: int) -> dict:
         )
         start = time.perf_counter()
         summary = index_catalogue(order)
-        values[f"{name}_seconds"] = round(time.perf_counter() - start, 2)
+        values[f"{name}_seconds"] = round(time.perf_counter() - start, 4)
     if summary.unchanged != lines:
         raise click.ClickException(f"only {summary.unchanged} of {lines} files were unchanged")
     start = time.perf_counter()
