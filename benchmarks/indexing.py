@@ -201,7 +201,7 @@ def _nothing_new(folder: Path, lines: int, model: Path, workers: int) -> dict:
     start = time.perf_counter()
     for path in paths:
         os.stat(path)
-    values |= {"lines": lines, "stat_seconds": round(time.perf_counter() - start, 2)}
+    values |= {"lines": lines, "stat_seconds": round(time.perf_counter() - start, 4)}
     click.echo(
         f"{lines:,} lines: first {values['first_seconds']:.1f} s, with nothing new "
         f"{values['again_seconds']:.1f} s; os.stat alone, one thread {values['stat_seconds']:.1f} s"

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -36,10 +37,21 @@ class Running:
         children = psutil.Process(self.process.pid).children(recursive=True)
         return {p.pid for p in children if "model_service_worker" in " ".join(p.cmdline())}
 
+    def acknowledgements(self) -> list[Path]:
+        """What the workers that opened a version left word in, a file each."""
+        return list((self.folder / "index" / ".workers").glob("*.json"))
+
     @property
     def management(self) -> Path:
         """The Unix socket of TorchServe's management API."""
         return next((self.folder / "tmp").glob("efiss-*/management.sock"))
+
+
+def wait_for(happened: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
 
 
 def free_block() -> int:

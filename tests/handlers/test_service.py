@@ -8,10 +8,8 @@ import re
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -23,7 +21,7 @@ from hashing.codes import hamming, pack
 from searcher.client import PATH
 from searcher.search import open_version
 from tests.pictures import encoded
-from tests.running import IMAGES, ODD_NAMES, efiss
+from tests.running import IMAGES, ODD_NAMES, efiss, wait_for
 
 
 def post(service, body: bytes, content_type: str | None = "application/json", headers=None):
@@ -328,7 +326,7 @@ def test_describe_says_how_queries_were_proved(service, photo):
         return sum((json.loads(told) if isinstance(told, str) else told)["ways"].values())
 
     # One of two workers tells; it may be the one that has not answered yet.
-    _wait_for(lambda: ask(service, photo) and answered() >= 1)
+    wait_for(lambda: ask(service, photo) and answered() >= 1)
 
 
 def test_management_is_not_on_the_network(service):
@@ -353,27 +351,16 @@ def test_prometheus_metrics_count_requests_by_outcome(service, photo):
 def test_the_service_follows_the_live_version(service, photo):
     try:
         assert efiss("activate", "1.1.0", folder=service.folder).returncode == 0
-        _wait_for(lambda: all(
+        wait_for(lambda: all(
             ask(service, photo)["index_database_version"] == "1.1.0" for _ in range(8)
         ))  # fmt: skip
-        words = [json.loads(p.read_text()) for p in _acknowledgements(service)]
+        words = [json.loads(p.read_text()) for p in service.acknowledgements()]
         assert {w["version"] for w in words if w["pid"] in service.workers()} == {"1.1.0"}
     finally:
         assert efiss("activate", "1.0.0", folder=service.folder).returncode == 0
-    _wait_for(lambda: {
-        json.loads(p.read_text())["version"] for p in _acknowledgements(service)
+    wait_for(lambda: {
+        json.loads(p.read_text())["version"] for p in service.acknowledgements()
     } == {"1.0.0"})  # fmt: skip
-
-
-def _acknowledgements(service) -> list[Path]:
-    return list((service.folder / "index" / ".workers").glob("*.json"))
-
-
-def _wait_for(happened, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def test_efiss_search_prints_a_table_and_writes_a_sheet(service, photo, tmp_path):

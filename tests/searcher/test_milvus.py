@@ -24,7 +24,7 @@ from searcher.milvus import MilvusVersion, Place, Unavailable
 from searcher.search import Selection
 from searcher.versions import VersionError
 from tests.pictures import encoded
-from tests.running import ROOT, efiss, serving
+from tests.running import ROOT, efiss, serving, wait_for
 
 pytest.importorskip("pymilvus", reason="needs pip install 'efiss-ai[milvus]'")
 pytest.importorskip("milvus_lite", reason="needs pip install 'efiss-ai[milvus]'")
@@ -377,6 +377,8 @@ def test_the_service_answers_from_milvus_and_survives_its_absence(publish_versio
         assert whole["distances"] == nearest.tolist()
         assert (one["relevant"], one["distances"]) == (["data/abc.com/5_abc_com.jpg"], [0])
         assert like["relevant"] == ["data/abc.com/5_abc_com.jpg"]
+        # A worker that starts while Milvus is away ends, and is started again.
+        wait_for(lambda: len(service.acknowledgements()) == 2)
         workers = service.workers()
         lite.kill()
         for query in queries:
