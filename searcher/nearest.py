@@ -107,8 +107,9 @@ class Nearest:
         if among.keep is not None:
             distances = distances[among.keep(self._sampled)]
         share = len(self._sampled) / len(self.codes)
-        # A few of the sample at least: one alone says little of how many there are.
-        needed = wanted if share == 1 else max(4, int(3 * wanted * share))
+        # As many of the sample as stand for the wanted, and what chance may take of them.
+        expected = wanted * share
+        needed = wanted if share == 1 else int(expected + 3 * expected**0.5) + 4
         if len(distances) < needed:
             return CODE_BITS
         return int(np.partition(distances, needed - 1)[needed - 1])

@@ -33,9 +33,9 @@ def tiny_models(tmp_path_factory) -> list[Path]:
     return [write_tiny_model(tmp_path_factory.mktemp("tiny"), seed) for seed in (1, 2)]
 
 
-def write_tiny_model(folder: Path, seed: int) -> Path:
+def write_tiny_model(folder: Path, seed: int, *more_layers: torch.nn.Module) -> Path:
     torch.manual_seed(seed)
-    layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8 * 8 * 3, 64))
+    layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8 * 8 * 3, 64), *more_layers)
     path = folder / f"tiny-{seed}.pt"
     torch.jit.script(layers).save(str(path))
     sidecar = Sidecar(
