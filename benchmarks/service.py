@@ -14,19 +14,18 @@ from pathlib import Path
 import click
 import numpy as np
 import record
+import synthetic
 
 from efiss.demo_catalogue import draw
 from handlers.archive import write_archive
 from handlers.service import Service, Settings
-from hashing.model import find_model, read_sidecar
+from hashing.model import find_model
 from hashing.settings import available_cores
 from indexer.options import MODEL_PATH
 from searcher import versions
 from searcher.client import PATH
-from searcher.columns import Paths
+from searcher.versions import DEFAULT
 
-ROWS_A_CENTRE, SPREAD = 50, 0.06
-"""Of the codes: rows around one centre, and the share of bits flipped around it."""
 WARM_UP = 50
 
 
@@ -52,10 +51,14 @@ def service(model_path: Path, rows: int, queries: int, clients: tuple[int, ...],
     """
     with tempfile.TemporaryDirectory(prefix="efiss-") as name:
         folder = Path(name)
-        codes = _publish(folder / "index", rows, find_model(model_path))
+        codes, asked = synthetic.clustered(0, rows, 1000)
+        model = find_model(model_path)
+        synthetic.publish(folder / "index", "0.0.1", codes[:10], DEFAULT, model)  # in the archive
+        synthetic.publish(folder / "index", "1.0.0", codes, DEFAULT, model)
+        versions.activate(folder / "index", "1.0.0")
         write_archive(folder / "index", "0.0.1", folder / "store")
         settings = Settings.from_environment()
-        requests = {"ping": [None], "code": _code_requests(codes), "image": _image_requests()}
+        requests = {"ping": [None], "code": _code_requests(asked), "image": _image_requests()}
         figures = []
         with Service(
             settings, Path("config.properties"), folder / "store", folder / "index", _log(folder)
@@ -77,35 +80,8 @@ def service(model_path: Path, rows: int, queries: int, clients: tuple[int, ...],
         record.save(out, "service", {"rows": rows, "figures": figures})
 
 
-def _publish(root: Path, rows: int, model: Path) -> np.ndarray:
-    """A live version of so many rows, and a small one for the archive; the codes of the first."""
-    random = np.random.default_rng(0)
-    centres = random.integers(0, 256, (max(1, rows // ROWS_A_CENTRE), 8), np.uint8)
-    codes = centres[random.integers(0, len(centres), rows)]
-    codes ^= np.packbits(random.random((rows, 64)) < SPREAD, axis=1)
-    sidecar = read_sidecar(model)
-    for version, count in (("0.0.1", 10), ("1.0.0", rows)):
-        paths = [f"data/shop{row // 5000}.com/{row // 3}_{row % 3}.jpg" for row in range(count)]
-        contents = versions.Contents(
-            codes=codes[:count],
-            paths=Paths.of(paths),
-            rejected=[],
-            model=model,
-            model_name=sidecar.name,
-            model_sha256=sidecar.sha256,
-            catalogue={"database": "", "sha256": "", "lines": count},
-        )
-        with versions.writing(root):
-            versions.publish(root, version, contents)
-    versions.activate(root, "1.0.0")
-    return codes
-
-
-def _code_requests(codes: np.ndarray) -> list[bytes]:
-    random = np.random.default_rng(1)
-    queries = codes[random.integers(0, len(codes), 1000)]
-    queries ^= np.packbits(random.random((len(queries), 64)) < SPREAD / 2, axis=1)
-    return [json.dumps({"code": code.tobytes().hex()}).encode() for code in queries]
+def _code_requests(queries: np.ndarray) -> list[bytes]:
+    return [json.dumps({"code": query.tobytes().hex()}).encode() for query in queries]
 
 
 def _image_requests() -> list[bytes]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from hashing.codes import CODE_BYTES
+from hashing.model import read_sidecar
 from searcher import versions
 from searcher.columns import Paths
 
@@ -61,15 +62,19 @@ def _paths_of_shops(rows: int) -> Iterator[tuple[bytes, np.ndarray]]:
         yield b"".join(own), np.array([len(path) for path in own], np.uint64)
 
 
-def publish(root: Path, version: str, codes: np.ndarray, index_mode: str) -> Path:
-    """A version of these codes without a model, in the index folder `root`: its folder."""
+def publish(
+    root: Path, version: str, codes: np.ndarray, index_mode: str, model: Path | None = None
+) -> Path:
+    """A version of these codes in the index folder `root`, as if `model` had made them: its
+    folder."""
+    sidecar = model and read_sidecar(model)
     contents = versions.Contents(
         codes=codes,
         paths=paths(len(codes)),
         rejected=[],
-        model=None,
-        model_name="",
-        model_sha256="",
+        model=model,
+        model_name=sidecar.name if sidecar else "",
+        model_sha256=sidecar.sha256 if sidecar else "",
         catalogue={"database": "", "sha256": "", "lines": len(codes)},
         index_mode=index_mode,
     )
