@@ -26,7 +26,8 @@ from searcher import versions
 from searcher.client import PATH
 from searcher.versions import DEFAULT
 
-WARM_UP = 50
+WARM_UP = 500
+"""Requests before those that are measured: Java compiles what it runs often."""
 
 
 @click.command()
