@@ -7,10 +7,7 @@ Versions that single requests ask for are opened beside it, a few at a time.
 
 import collections
 import dataclasses
-import json
 import logging
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -19,10 +16,10 @@ from pathlib import Path
 
 from hashing.model import Model, read_sidecar
 from searcher import milvus, versions
+from searcher.acknowledgements import Acknowledgement
 from searcher.search import OpenVersion, open_version
 from searcher.versions import VersionError
 
-WORKERS = ".workers"
 POLL_SECONDS = 0.5
 MOST_PINNED = 2
 OPENING_SECONDS = 1.0
@@ -66,9 +63,10 @@ class Follower:
         self._milvus = milvus.place()
         self._asked = versions.activation(root) if root else None
         self._pinned = _Pinned(self._open)
+        self._acknowledgement = Acknowledgement(root) if root else None
         self.serving: Serving | None = None
-        self.serving, refused = self._first()
-        self._acknowledge(refused)
+        self.serving, self._refused = self._first()
+        self._acknowledge()
 
     def watch(self) -> None:
         """Follow CURRENT from now on, in a daemon thread."""
@@ -78,22 +76,26 @@ class Follower:
     def check(self) -> None:
         """Look at CURRENT once and open what it names, if it was activated since the last look."""
         asked = versions.activation(self._root)
-        if asked is None or asked == self._asked:
-            return
-        self._asked = asked
+        if asked is not None and asked != self._asked:
+            self._asked = asked
+            self._change()
+        self._acknowledge()
+
+    def _change(self) -> None:
+        version = self._asked[0]
         try:
             self.serving = self._open_asked()
         except Exception as error:  # whatever it is, the old version goes on
+            self._refused = str(error)
             log.error(
                 "index version %s refused, %s goes on answering: %s",
-                asked[0],
+                version,
                 self.serving.version,
                 error,
             )
-            self._acknowledge(str(error))
-            return
-        log.info("index version %s live, %d rows", asked[0], self.serving.index.manifest.rows)
-        self._acknowledge(None)
+        else:
+            self._refused = None
+            log.info("index version %s live, %d rows", version, self.serving.index.manifest.rows)
 
     def pinned(self, version: str) -> Serving:
         """A version that a request asked for by number, opened if it is not the live one.
@@ -150,25 +152,17 @@ class Follower:
                 return Serving(index, other.model)
         return Serving(index, Model.load(path, self._device))
 
-    def _acknowledge(self, refused: str | None) -> None:
-        """Leave word which version this process answers from: nobody can ask one worker of many."""
-        if self._root is None:
+    def _acknowledge(self) -> None:
+        if self._acknowledgement is None:
             return
-        word = {
-            "pid": os.getpid(),
-            "version": self.serving.version,
-            "asked": self._asked and self._asked[0],
-            "refused": refused,
-        }
-        path = self._root / WORKERS / f"{socket.gethostname()}-{os.getpid()}.json"
-        try:
-            path.parent.mkdir(exist_ok=True)
-            _forget_the_dead(path.parent)
-            staged = path.with_suffix(".tmp")
-            staged.write_text(json.dumps(word), encoding="utf-8")
-            os.replace(staged, path)
-        except OSError as error:  # a read-only index folder can still be served from
-            log.warning("cannot leave an acknowledgement in %s: %s", path.parent, error)
+        asked, when = self._asked or (None, None)
+        self._acknowledgement.say(
+            version=self.serving.version,
+            asked=asked,
+            activated=when,
+            refused=self._refused,
+            pinned=sorted(one.version for one in self._pinned.opened()),
+        )
 
 
 class _Pinned:
@@ -212,14 +206,3 @@ class _Pinned:
 
 def _is_open(opening: futures.Future) -> bool:
     return opening.done() and not opening.cancelled() and opening.exception() is None
-
-
-def _forget_the_dead(folder: Path) -> None:
-    """Remove the words of processes of this machine that are no more."""
-    for path in folder.glob(f"{socket.gethostname()}-*.json"):
-        try:
-            os.kill(int(path.stem.rpartition("-")[2]), 0)
-        except ProcessLookupError:
-            path.unlink(missing_ok=True)
-        except (ValueError, PermissionError):
-            pass  # another user's process, or a file of another kind

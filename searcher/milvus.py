@@ -157,17 +157,15 @@ def publish(
     return manifest.rows - first
 
 
-def activate(root: Path, version: str, where: Place) -> str | None:
-    """As `versions.activate`, of a version that is completely published; the alias follows.
-
-    Raises VersionError, Unavailable.  When the alias cannot be set the version is live all the
-    same, and doing it again sets it.
-    """
+def check(root: Path, version: str, where: Place) -> None:
+    """Raise VersionError unless the version is completely published; Unavailable."""
     MilvusVersion(versions.existing(root, version), where)
-    before = versions.activate(root, version)
+
+
+def point_alias(where: Place, version: str) -> None:
+    """Let the alias name the version's collection.  Raises Unavailable."""
     with _Asking(where):
         _point_alias(_connect(where), collection_of(version))
-    return before
 
 
 def collection_of(version: str) -> str:

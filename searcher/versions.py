@@ -2,6 +2,7 @@
 
     index/
         CURRENT                 the name of the live version
+        .before                 the versions that were live before it, the last one last
         1.0.0/                  one version, never changed once it is there
             index.bin           FAISS binary index of the codes, row i = picture i
             tables.*.npy        of a large index: tables to look up codes in (`searcher.tables`)
@@ -12,6 +13,7 @@
             manifest.json       counts, origin, and size and sha256 of every other file
         .new-1.1.0/             a version being written; renamed when it is complete
         .old-1.1.0/             a version being replaced by one of the same number
+        .gone-1.1.0/            a version being removed
 
 Nothing outside this module reads or writes these names.
 """
@@ -55,8 +57,10 @@ _FILES = (
 DEFAULT, FAST = "default", "unnecessary fast"
 INDEX_MODES = {DEFAULT: DEFAULT, FAST: FAST, "ivf": FAST}
 """What may be asked for -> the mode: exact or approximate search (`ivf` is the old name of it)."""
-_MANIFEST, _CURRENT, _LOCK = "manifest.json", "CURRENT", ".lock"
-_NEW, _OLD = ".new-", ".old-"
+_MANIFEST, _CURRENT, _BEFORE, _LOCK = "manifest.json", "CURRENT", ".before", ".lock"
+_NEW, _OLD, _GONE = ".new-", ".old-", ".gone-"
+MOST_BEFORE = 100
+"""Versions on the way back that are kept in mind."""
 
 
 class VersionError(ValueError):
@@ -195,20 +199,66 @@ def activation(root: Path) -> tuple[str, int] | None:
     return (version, when) if version else None
 
 
-def activate(root: Path, version: str) -> str | None:
+def before(root: Path) -> list[str]:
+    """The versions that were live before the live one and are still there, the last one last."""
+    names = _read_before(root)
+    # A process that was killed while it activated may have left the live version at the end.
+    while names and names[-1] == live(root):
+        names.pop()
+    return [name for name in names if name in versions(root)]
+
+
+def activate(root: Path, version: str, way_back: list[str] | None = None) -> str | None:
     """Verify a version completely, then make it the live one; returns the one live before.
 
-    Raises VersionError, and leaves the live version as it is, when anything is wrong with it.
+    way_back: what `before` says from then on; by default what it says now and the version that was
+    live until now.  Raises VersionError, and leaves the live version as it is, when anything is
+    wrong with it.
     """
     folder = existing(root, version)
     if problems := verify(folder):
         raise VersionError(f"version {version} is damaged and stays off: " + "; ".join(problems))
-    before = live(root)
-    staged = root / (_CURRENT + ".new")
-    _write(staged, (version + "\n").encode())
-    os.replace(staged, root / _CURRENT)
-    _sync_folder(root)
-    return before
+    was_live = live(root)
+    if way_back is None:
+        way_back = before(root)
+        if was_live not in (None, version):
+            way_back = [*way_back, was_live]
+    make_live(root, version, way_back)
+    return was_live
+
+
+def make_live(root: Path, version: str | None, way_back: list[str]) -> None:
+    """Write CURRENT and the way back, without a look at the version; None: no version is live."""
+    way_back = way_back[-MOST_BEFORE:]
+    files = [(_BEFORE, way_back), (_CURRENT, [version] if version else [])]
+    # Killed between the two, the way back may hold a version too many, but never lacks one.
+    for name, lines in files if len(way_back) >= len(_read_before(root)) else reversed(files):
+        if lines:
+            staged = root / f"{name}.new"
+            _write(staged, "".join(f"{line}\n" for line in lines).encode())
+            os.replace(staged, root / name)
+        else:
+            (root / name).unlink(missing_ok=True)
+        _sync_folder(root)
+
+
+def _read_before(root: Path) -> list[str]:
+    try:
+        return (root / _BEFORE).read_text(encoding="utf-8", errors="replace").split()
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+@contextlib.contextmanager
+def switching(root: Path) -> Iterator[None]:
+    """Hold the lock under which one process at a time changes the live version.
+
+    Raises VersionError when another process holds it or the folder cannot be written.
+    """
+    with _locked(
+        root, ".switching", f"another process is changing the live version of {root}; wait for it"
+    ):
+        yield
 
 
 # -- checking ------------------------------------------------------------------------------------
@@ -311,25 +361,32 @@ def writing(root: Path) -> Iterator[None]:
     The lock ends with the process however it ends; what a killed one left half-written is removed.
     Raises VersionError when another process holds it or the folder cannot be written.
     """
+    with _locked(
+        root, _LOCK, f"another process is building a version in {root}; wait until it has ended"
+    ):
+        _clear_up(root)
+        yield
+
+
+@contextlib.contextmanager
+def _locked(root: Path, name: str, held: str) -> Iterator[None]:
+    """held: what to say when another process holds the lock."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        lock = open(root / _LOCK, "a+")  # noqa: SIM115 (closed by the `with` below)
+        lock = open(root / name, "a+")  # noqa: SIM115 (closed by the `with` below)
     except OSError as error:
         raise VersionError(f"{root} cannot be written: {error.strerror}") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise VersionError(
-                f"another process is building a version in {root}; wait until it has ended"
-            ) from None
-        _clear_up(root)
+            raise VersionError(held) from None
         yield
 
 
 def _clear_up(root: Path) -> None:
     """What a killed process left: half-written versions go, a version half-replaced comes back."""
-    for stale in root.glob(_NEW + "*"):
+    for stale in (*root.glob(_NEW + "*"), *root.glob(_GONE + "*")):
         shutil.rmtree(stale)
     for old in root.glob(_OLD + "*"):
         place = root / old.name.removeprefix(_OLD)
@@ -375,6 +432,17 @@ def publish(root: Path, version: str, contents: Contents, replace: bool = False)
     finally:
         _clear_up(root)
     return manifest
+
+
+def remove(root: Path, version: str) -> None:
+    """Remove a version that is not live; to be called inside `writing(root)`.  A kill at any moment
+    leaves it whole or gone.  Raises VersionError, OSError."""
+    folder = existing(root, version)
+    if version == live(root):
+        raise VersionError(f"version {version} is live and is not removed")
+    os.rename(folder, root / (_GONE + version))
+    _sync_folder(root)
+    _clear_up(root)
 
 
 def _write_version(folder: Path, root: Path, version: str, contents: Contents) -> Manifest:

@@ -1,12 +1,11 @@
-"""`efiss versions`, `efiss verify`, `efiss activate`."""
+"""`efiss versions`, `efiss verify`."""
 
 import random
 from pathlib import Path
 
 import click
 
-from efiss.commands import BACKEND, INDEX_ROOT, URI
-from hashing.settings import SettingError
+from efiss.commands import INDEX_ROOT
 from searcher import versions as store
 from searcher.versions import VersionError
 
@@ -17,7 +16,8 @@ NOISE_BITS = 2
 @click.command()
 @INDEX_ROOT
 def versions(index_root: Path) -> None:
-    """List the versions in the index folder; the live one is marked with *.
+    """List the versions in the index folder; the live one is marked with *, the one that `efiss
+    rollback` goes back to with <.
 
     recall is the share of the ten nearest pictures that a search finds, measured when the version
     was built: 1 in the mode default, which is exact.
@@ -30,22 +30,23 @@ def versions(index_root: Path) -> None:
     if not names:
         click.echo(f"no version in {index_root}; build one with `efiss index`")
         return
-    live = store.live(index_root)
+    marks = dict.fromkeys(store.before(index_root)[-1:], "<") | {store.live(index_root): "*"}
     click.echo(
         f"{'':1} {'version':12} {'rows':>10} {'rejected':>9}  {'created':20} {'mode':16} "
-        f"{'recall':7} model"
+        f"{'recall':7} {'MB':>8}  model"
     )
     for name in names:
         try:
             manifest = store.read_manifest(index_root / name)
         except VersionError as error:
-            click.echo(f"{'*' if name == live else '':1} {name:12} damaged: {error}")
+            click.echo(f"{marks.get(name, ''):1} {name:12} damaged: {error}")
             continue
         model = manifest.model
         click.echo(
-            f"{'*' if name == live else '':1} {name:12} {manifest.rows:>10,} "
+            f"{marks.get(name, ''):1} {name:12} {manifest.rows:>10,} "
             f"{manifest.rejected:>9,}  {manifest.created[:19]:20} {manifest.index_mode:16} "
             f"{manifest.search.get('recall', 1):<7.3f} "
+            f"{sum(file['bytes'] for file in manifest.files.values()) / 1e6:>8,.1f}  "
             + (f"{model['name']} ({model['sha256'][:8]})" if model else "none")
         )
 
@@ -130,31 +131,3 @@ def _check_sample(folder: Path, sample: int) -> None:
             "no picture could be hashed again; go to the folder in which the catalogue was made, "
             "or leave this check out with --sample 0"
         )
-
-
-@click.command()
-@click.argument("version")
-@BACKEND
-@URI
-@INDEX_ROOT
-def activate(version: str, backend: str | None, uri: str | None, index_root: Path) -> None:
-    """Verify a version and make it the live one.
-
-    Running services follow within a second; no restart is needed. A damaged version is refused and
-    the live one stays. With --backend milvus it must be completely published there, and the alias
-    efiss_live follows.
-
-    \b
-    Example:
-      efiss activate 1.5.0
-    """
-    from searcher import milvus
-
-    try:
-        if where := milvus.place(backend, uri):
-            before = milvus.activate(index_root, version, where)
-        else:
-            before = store.activate(index_root, version)
-    except (VersionError, SettingError, milvus.Unavailable, OSError) as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(f"version {version} is live" + (f" (before: {before})" if before else ""))

@@ -238,7 +238,7 @@ def test_activate_names_the_version_in_current(root):
     assert versions.activate(root, "1.1.0") == "1.0.0"
     assert (root / "CURRENT").read_bytes() == b"1.1.0\n"
     assert versions.activate(root, "1.0.0") == "1.1.0"  # and back
-    assert entries(root) == [".lock", "1.0.0", "1.1.0", "CURRENT"]
+    assert entries(root) == [".before", ".lock", "1.0.0", "1.1.0", "CURRENT"]
 
 
 def test_activate_again_can_be_noticed(root):

@@ -1,0 +1,108 @@
+"""`efiss activate`, `efiss rollback`, `efiss remove`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from efiss.commands import BACKEND, INDEX_ROOT, URI
+from hashing.settings import SettingError
+from searcher import milvus, switch
+from searcher.switch import WAIT_SECONDS, Switch
+from searcher.versions import VersionError
+
+WAIT = click.option(
+    "--wait",
+    type=click.FloatRange(0, 3600),
+    default=WAIT_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long every worker has to answer from the version, before it is taken back.",
+)
+
+
+@click.command()
+@click.argument("version")
+@WAIT
+@BACKEND
+@URI
+@INDEX_ROOT
+def activate(
+    version: str, wait: float, backend: str | None, uri: str | None, index_root: Path
+) -> None:
+    """Verify a version, make it the live one and wait until every worker answers from it.
+
+    No restart is needed, and no request waits. A damaged version is refused; where a worker cannot
+    open it, the version before is live again and the message says why. With --backend milvus it
+    must be completely published there, and the alias efiss_live follows.
+
+    \b
+    Example:
+      efiss activate 1.5.0
+    """
+    _switch(lambda: switch.activate(index_root, version, milvus.place(backend, uri), wait))
+
+
+@click.command()
+@WAIT
+@BACKEND
+@URI
+@INDEX_ROOT
+def rollback(wait: float, backend: str | None, uri: str | None, index_root: Path) -> None:
+    """Make the version live again that was live before; once more, the one before that.
+
+    As `efiss activate`: verified, and followed by every worker or taken back.
+
+    \b
+    Example:
+      efiss rollback
+    """
+    _switch(lambda: switch.roll_back(index_root, milvus.place(backend, uri), wait))
+
+
+def _switch(do: Callable[[], Switch]) -> None:
+    try:
+        done = do()
+    except (VersionError, SettingError, milvus.Unavailable, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    before = f" (before: {done.before})" if done.before else ""
+    click.echo(f"version {done.version} is live{before}")
+    if done.workers:
+        click.echo(f"  {done.workers} workers answer from it")
+    else:
+        click.echo("  no service follows this folder now; one that is started answers from it")
+
+
+@click.command()
+@click.argument("version_names", nargs=-1, metavar="[VERSION]...")
+@click.option(
+    "--keep",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Remove all but the N versions of the highest numbers.",
+)
+@INDEX_ROOT
+def remove(version_names: tuple[str, ...], keep: int | None, index_root: Path) -> None:
+    """Remove versions that nobody needs.
+
+    Never the live one, the one that `efiss rollback` goes back to, or one that a running service
+    holds open for requests that name it: naming such a one is refused, and --keep leaves it.
+    Collections in Milvus stay.
+
+    \b
+    Examples:
+      efiss remove 1.4.0
+      efiss remove --keep 3
+    """
+    if bool(version_names) == bool(keep):
+        raise click.UsageError("name the versions to remove, or say how many stay with --keep N")
+    try:
+        if keep:
+            removed = switch.prune(index_root, keep)
+        else:
+            for name in version_names:
+                switch.remove(index_root, name)
+            removed = version_names
+    except (VersionError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo("removed " + ", ".join(removed) if removed else "nothing to remove")

@@ -1,0 +1,111 @@
+"""Which version each worker of a service answers from: nobody can ask one worker of many.
+
+index/.workers/HOST-PID.json    the word of a worker; touched every few seconds while it lives
+"""
+
+import dataclasses
+import json
+import logging
+import os
+import socket
+import time
+from pathlib import Path
+
+_FOLDER = ".workers"
+TOUCH_SECONDS = 2
+SILENT_SECONDS = 15
+"""A worker of another machine (or container) is gone when its word was not touched for so long."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Word:
+    """What one worker says of itself.
+
+    version: what it answers from.  asked: the version that was last activated, as far as it has
+    seen, and activated, when that was (ns, `searcher.versions.activation`).  refused: why it does
+    not answer from the one that was asked for.  pinned: versions that it holds open because
+    requests named them.
+    """
+
+    host: str
+    pid: int
+    version: str
+    asked: str | None
+    activated: int | None
+    refused: str | None
+    pinned: list[str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.host}-{self.pid}"
+
+
+class Acknowledgement:
+    """The word that this process leaves in the index folder `root`."""
+
+    def __init__(self, root: Path):
+        self._root = root
+        self._said: tuple | None = None
+        self._touched = 0.0
+
+    def say(self, **fields) -> None:
+        """Leave word when it has changed, and touch it now and then: fields of `Word` but for host
+        and pid.  A folder that cannot be written is served from all the same."""
+        now = time.monotonic()
+        said = tuple(fields.items())
+        if said == self._said and now - self._touched < TOUCH_SECONDS:
+            return
+        word = Word(socket.gethostname(), os.getpid(), **fields)
+        path = self._root / _FOLDER / f"{word.name}.json"
+        self._touched = now
+        try:
+            if said == self._said:
+                os.utime(path)
+                return
+            path.parent.mkdir(exist_ok=True)
+            for gone in _words(self._root)[1]:
+                gone.unlink(missing_ok=True)
+            staged = path.with_suffix(".tmp")
+            staged.write_text(json.dumps(dataclasses.asdict(word)), encoding="utf-8")
+            os.replace(staged, path)
+            self._said = said
+        except OSError as error:
+            if self._said != ():
+                log.warning("cannot leave an acknowledgement in %s: %s", path.parent, error)
+            self._said = ()
+
+
+def alive(root: Path) -> list[Word]:
+    """The words of the workers that live."""
+    return _words(root)[0]
+
+
+def _words(root: Path) -> tuple[list[Word], list[Path]]:
+    """The words of those that live, and the files of those that are gone."""
+    living, gone = [], []
+    for path in sorted((root / _FOLDER).glob("*.json")):
+        host, _, pid = path.stem.rpartition("-")
+        try:
+            if host == socket.gethostname():
+                is_alive = _runs(int(pid))
+            else:
+                is_alive = time.time() - path.stat().st_mtime < SILENT_SECONDS
+            if is_alive:
+                living.append(Word(**json.loads(path.read_text(encoding="utf-8"))))
+            else:
+                gone.append(path)
+        except (OSError, ValueError, TypeError):
+            continue  # removed just now, or left by another program
+    return living, gone
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True

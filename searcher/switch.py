@@ -1,0 +1,138 @@
+"""The change from one live version to another, seen through to every worker that answers."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from searcher import acknowledgements, milvus, versions
+from searcher.acknowledgements import Word
+from searcher.versions import VersionError
+
+WAIT_SECONDS = 60
+LOOK_SECONDS = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Switch:
+    """What was done.  before: the version that was live until now, if any.  workers: how many
+    answer from `version` now; 0 when no service follows this folder."""
+
+    version: str
+    before: str | None
+    workers: int
+
+
+def activate(
+    root: Path,
+    version: str,
+    where: milvus.Place | None = None,
+    seconds: float = WAIT_SECONDS,
+) -> Switch:
+    """Verify a version, make it live and wait until every worker answers from it.
+
+    where: it is searched in Milvus, where it must be completely published.  Where a worker refuses
+    the version, or has not answered from it after so many seconds, the version before is live
+    again.  Raises VersionError, milvus.Unavailable, OSError.
+    """
+    with versions.switching(root):
+        return _switch(root, version, None, where, seconds)
+
+
+def roll_back(
+    root: Path, where: milvus.Place | None = None, seconds: float = WAIT_SECONDS
+) -> Switch:
+    """As `activate`, of the version that was live before the live one; again, of the one before
+    that.  Raises VersionError also when there is none."""
+    with versions.switching(root):
+        way_back = versions.before(root)
+        if not way_back:
+            raise VersionError(
+                f"no version was live before {versions.live(root) or 'now'} and is still there; "
+                "activate one by its number"
+            )
+        return _switch(root, way_back[-1], way_back[:-1], where, seconds)
+
+
+def _switch(root: Path, version: str, way_back: list[str] | None, where, seconds) -> Switch:
+    was_back = versions.before(root)
+    if where:
+        milvus.check(root, version, where)
+    was_live = versions.activate(root, version, way_back)
+    activated = versions.activation(root)[1]
+    try:
+        workers = _wait(lambda: acknowledgements.alive(root), activated, seconds)
+    except BaseException as error:  # also when the operator loses patience
+        versions.make_live(root, was_live, was_back)
+        if not isinstance(error, _NotFollowed):
+            raise
+        stays = f"{was_live} stays live" if was_live else "no version is live"
+        raise VersionError(f"version {version} was taken back and {stays}: {error}") from None
+    if where:
+        milvus.point_alias(where, version)
+    return Switch(version, was_live, workers)
+
+
+class _NotFollowed(Exception):
+    """Says which workers did not follow, and why."""
+
+
+def _wait(alive: Callable[[], list[Word]], activated: int, seconds: float) -> int:
+    """How many workers answer from what was activated, as soon as all do.  Raises _NotFollowed."""
+    deadline = time.monotonic() + seconds
+    while True:
+        words = alive()
+        refusing = [w for w in words if w.activated == activated and w.refused]
+        late = [w for w in words if w.activated != activated]
+        if refusing:
+            raise _NotFollowed(
+                "; ".join(f"worker {w.name} refused it: {w.refused}" for w in refusing)
+            )
+        if not late:
+            return len(words)
+        if time.monotonic() > deadline:
+            raise _NotFollowed(
+                "; ".join(
+                    f"worker {w.name} still answers from {w.version} after {seconds:g} s, its "
+                    "service's log may say why"
+                    for w in late
+                )
+            )
+        time.sleep(LOOK_SECONDS)
+
+
+# -- removing ------------------------------------------------------------------------------------
+
+
+def in_use(root: Path) -> dict[str, str]:
+    """The versions that must stay, and why."""
+    reasons = {}
+    for word in acknowledgements.alive(root):
+        reasons |= dict.fromkeys(word.pinned, "requests to a running service name it")
+        reasons[word.version] = "a worker answers from it"
+    if way_back := versions.before(root):
+        reasons[way_back[-1]] = "`efiss rollback` would go back to it"
+    if live := versions.live(root):
+        reasons[live] = "it is live"
+    return reasons
+
+
+def remove(root: Path, version: str) -> None:
+    """Remove a version that nobody needs.  Raises VersionError, OSError."""
+    with versions.switching(root), versions.writing(root):
+        versions.existing(root, version)
+        if reason := in_use(root).get(version):
+            raise VersionError(f"version {version} is not removed: {reason}")
+        versions.remove(root, version)
+
+
+def prune(root: Path, keep: int) -> list[str]:
+    """Remove all versions that nobody needs, but for the `keep` of the highest numbers; returns
+    which.  Raises VersionError, OSError."""
+    with versions.switching(root), versions.writing(root):
+        names = versions.versions(root)
+        needed = {*in_use(root), *names[max(0, len(names) - keep) :]}
+        removed = [name for name in names if name not in needed]
+        for name in removed:
+            versions.remove(root, name)
+    return removed

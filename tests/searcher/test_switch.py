@@ -1,0 +1,304 @@
+"""Activating, going back and removing: with workers that follow, refuse, hang or are elsewhere."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from searcher import acknowledgements, switch, versions
+from searcher.live import Follower
+from searcher.versions import VersionError
+from tests.running import ROOT, wait_for
+
+NAMES = ["1.0.0", "1.1.0", "1.2.0", "1.3.0"]
+
+
+@pytest.fixture
+def root(publish_version, tmp_path) -> Path:
+    for name in NAMES:
+        publish_version(tmp_path / "index", name)
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def follower(root):
+    """A worker: this process."""
+    versions.activate(root, "1.0.0")
+    follower = Follower(root, None, "cpu")
+    follower.watch()
+    return follower
+
+
+WORKER = """
+import sys, time
+from pathlib import Path
+from searcher.live import Follower
+follower = Follower(Path(sys.argv[1]), None, "cpu")
+follower.watch()
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def worker(root):
+    """A worker in a process of its own; answers from what is live when the test starts it."""
+    started = []
+
+    def start() -> subprocess.Popen:
+        count = len(acknowledgements.alive(root))
+        started.append(subprocess.Popen([sys.executable, "-c", WORKER, root], cwd=ROOT))
+        wait_for(lambda: len(acknowledgements.alive(root)) > count)
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+# -- activating ----------------------------------------------------------------------------------
+
+
+def test_without_a_service_only_the_pointer_moves(root):
+    assert switch.activate(root, "1.0.0") == switch.Switch("1.0.0", None, 0)
+    assert switch.activate(root, "1.1.0") == switch.Switch("1.1.0", "1.0.0", 0)
+    assert versions.live(root) == "1.1.0"
+
+
+def test_returns_when_every_worker_answers_from_it(root, follower, worker):
+    worker()
+    assert switch.activate(root, "1.1.0") == switch.Switch("1.1.0", "1.0.0", 2)
+    assert follower.serving.version == "1.1.0"
+    assert {word.version for word in acknowledgements.alive(root)} == {"1.1.0"}
+
+
+def test_a_worker_that_refuses_keeps_the_version_before_live(root, follower, worker, monkeypatch):
+    """One can open it, the other cannot: as on a machine that lacks something."""
+    worker()
+    open_it = follower._open
+
+    def fail(folder):
+        if folder.name == "1.1.0":
+            raise VersionError("this machine lacks something")
+        return open_it(folder)
+
+    monkeypatch.setattr(follower, "_open", fail)
+    with pytest.raises(VersionError) as caught:
+        switch.activate(root, "1.1.0")
+    assert str(caught.value) == (
+        "version 1.1.0 was taken back and 1.0.0 stays live: worker "
+        f"{socket.gethostname()}-{os.getpid()} refused it: this machine lacks something"
+    )
+    assert versions.live(root) == "1.0.0" and versions.before(root) == []
+    wait_for(lambda: {word.version for word in acknowledgements.alive(root)} == {"1.0.0"})
+    assert all(word.refused is None for word in acknowledgements.alive(root))
+
+
+def test_a_worker_that_hangs_keeps_the_version_before_live(root, worker):
+    versions.activate(root, "1.0.0")
+    hanging = worker()
+    os.kill(hanging.pid, signal.SIGSTOP)
+    with pytest.raises(VersionError, match=rf"-{hanging.pid} still answers from 1\.0\.0 after 1 s"):
+        switch.activate(root, "1.1.0", seconds=1)
+    assert versions.live(root) == "1.0.0"
+    hanging.kill()
+    hanging.wait()
+    assert switch.activate(root, "1.1.0").workers == 0  # it is gone, and not waited for
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_workers_of_another_machine_are_known_by_their_touch(root, silent):
+    switch.activate(root, "1.0.0")
+    word = acknowledgements.Word("elsewhere", 7, "1.0.0", "1.0.0", 0, None, [])
+    path = root / ".workers" / "elsewhere-7.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(vars(word)))
+    if silent:
+        os.utime(path, (time.time() - 20, time.time() - 20))
+        assert switch.activate(root, "1.1.0", seconds=0.2).workers == 0
+    else:
+        with pytest.raises(VersionError, match=r"worker elsewhere-7 still answers from 1\.0\.0"):
+            switch.activate(root, "1.1.0", seconds=0.2)
+
+
+def test_a_worker_touches_its_word_while_it_lives(root, follower):
+    (path,) = (root / ".workers").iterdir()
+    os.utime(path, (0, 0))
+    wait_for(lambda: time.time() - path.stat().st_mtime < 60)
+
+
+def test_what_an_operator_interrupts_is_taken_back(root, worker):
+    versions.activate(root, "1.0.0")
+    hanging = worker()
+    os.kill(hanging.pid, signal.SIGSTOP)
+    command = [sys.executable, "-m", "efiss", "activate", "1.1.0", "--index_root", str(root)]
+    process = subprocess.Popen(command, cwd=ROOT)
+    wait_for(lambda: versions.live(root) == "1.1.0")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 1
+    assert versions.live(root) == "1.0.0"
+
+
+def test_one_switch_at_a_time(root):
+    with versions.switching(root), pytest.raises(VersionError, match="another process is changing"):
+        switch.activate(root, "1.0.0")
+
+
+def test_a_version_is_activated_while_another_is_built(root):
+    with versions.writing(root):
+        switch.activate(root, "1.0.0")
+
+
+# -- going back ----------------------------------------------------------------------------------
+
+
+def test_back_and_further_back(root, follower):
+    for name in NAMES[1:]:
+        switch.activate(root, name)
+    for name in reversed(NAMES[:-1]):
+        assert switch.roll_back(root).version == name
+        assert versions.live(root) == follower.serving.version == name
+    with pytest.raises(VersionError, match=r"no version was live before 1\.0\.0 .*by its number"):
+        switch.roll_back(root)
+
+
+def test_the_way_back_after_going_back_and_on(root):
+    for name in ("1.0.0", "1.1.0", "1.2.0"):
+        switch.activate(root, name)
+    switch.roll_back(root)
+    switch.activate(root, "1.3.0")
+    assert versions.before(root) == ["1.0.0", "1.1.0"]
+    switch.activate(root, "1.3.0")  # once more: not a step
+    assert versions.before(root) == ["1.0.0", "1.1.0"]
+
+
+def test_a_removed_version_is_left_out_of_the_way_back(root):
+    for name in NAMES[:3]:
+        switch.activate(root, name)
+    switch.remove(root, "1.0.0")
+    assert versions.before(root) == ["1.1.0"]
+
+
+def test_a_damaged_version_is_not_gone_back_to(root):
+    switch.activate(root, "1.0.0")
+    switch.activate(root, "1.1.0")
+    with open(root / "1.0.0" / "index.bin", "r+b") as file:
+        file.write(b"x")
+    with pytest.raises(VersionError, match=r"1\.0\.0 is damaged and stays off"):
+        switch.roll_back(root)
+    assert versions.live(root) == "1.1.0" and versions.before(root) == ["1.0.0"]
+
+
+KILLED = """
+import itertools, os, signal, sys
+from pathlib import Path
+from searcher import switch
+calls = itertools.count(1)
+def killing(call):
+    def wrapped(*args, **options):
+        if next(calls) == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*args, **options)
+    return wrapped
+for name in ("replace", "fsync"):
+    setattr(os, name, killing(getattr(os, name)))
+root = Path(sys.argv[1])
+switch.roll_back(root) if sys.argv[3] == "back" else switch.activate(root, sys.argv[3])
+"""
+
+
+@pytest.mark.parametrize("what", ["1.3.0", "back"])
+def test_killed_at_any_step_it_is_done_or_not_and_the_way_back_is_whole(root, what):
+    done = False
+    for step in range(1, 20):
+        for name in NAMES[:3]:
+            versions.make_live(root, name, NAMES[: NAMES.index(name)])
+        ended = subprocess.run([sys.executable, "-c", KILLED, root, str(step), what], cwd=ROOT)
+        states = {
+            "1.2.0": ["1.0.0", "1.1.0"],
+            "1.3.0": ["1.0.0", "1.1.0", "1.2.0"],
+            "1.1.0": ["1.0.0"],
+        }
+        assert versions.before(root) == states[versions.live(root)]
+        if done := ended.returncode == 0:
+            break
+        assert ended.returncode == -signal.SIGKILL
+    assert done and step > 4
+    assert versions.live(root) == ("1.1.0" if what == "back" else "1.3.0")
+
+
+# -- removing ------------------------------------------------------------------------------------
+
+
+def test_what_is_needed_is_not_removed(root, follower):
+    switch.activate(root, "1.1.0")
+    switch.activate(root, "1.2.0")
+    wait_for(lambda: follower.pinned("1.0.0"))
+    wait_for(lambda: "1.0.0" in acknowledgements.alive(root)[0].pinned)
+    for name, reason in {
+        "1.2.0": "it is live",
+        "1.1.0": "`efiss rollback` would go back to it",
+        "1.0.0": "requests to a running service name it",
+    }.items():
+        with pytest.raises(VersionError, match=f"version {name} is not removed: {reason}"):
+            switch.remove(root, name)
+    switch.remove(root, "1.3.0")
+    assert versions.versions(root) == NAMES[:3]
+    with pytest.raises(VersionError, match=r"no version 1\.3\.0"):
+        switch.remove(root, "1.3.0")
+
+
+def test_keep_leaves_the_highest_numbers_and_what_is_needed(root):
+    switch.activate(root, "1.1.0")
+    switch.activate(root, "1.0.0")
+    assert switch.prune(root, 1) == ["1.2.0"]
+    assert versions.versions(root) == ["1.0.0", "1.1.0", "1.3.0"]
+    assert switch.prune(root, 9) == []
+
+
+def test_nothing_is_removed_while_a_version_is_built(root):
+    with versions.writing(root), pytest.raises(VersionError, match="another process is building"):
+        switch.remove(root, "1.3.0")
+
+
+def test_a_removal_that_was_killed_is_finished_by_the_next_writer(root):
+    os.rename(root / "1.3.0", root / ".gone-1.3.0")
+    with versions.writing(root):
+        pass
+    assert not (root / ".gone-1.3.0").exists() and "1.3.0" not in versions.versions(root)
+
+
+# -- under load ----------------------------------------------------------------------------------
+
+
+def test_no_answer_mixes_versions_while_they_change(root, follower):
+    """Queries in four threads while the live version changes twenty times."""
+    mixed, stop = [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            serving = follower.serving
+            rows, _ = serving.index.search(serving.index.code(0)[None], 3)
+            if serving.version != serving.index.manifest.version or len(set(rows[0])) != 3:
+                mixed.append(serving.version)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for name in random.Random(0).choices(NAMES, k=20):
+            assert switch.activate(root, name).workers == 1
+            assert follower.serving.version == name
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not mixed
