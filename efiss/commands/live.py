@@ -68,7 +68,9 @@ def _switch(do: Callable[[], Switch]) -> None:
     before = f" (before: {done.before})" if done.before else ""
     click.echo(f"version {done.version} is live{before}")
     if done.workers:
-        click.echo(f"  {done.workers} workers answer from it")
+        click.echo(
+            f"  {done.workers} worker{'s answer' if done.workers > 1 else ' answers'} from it"
+        )
     else:
         click.echo("  no service follows this folder now; one that is started answers from it")
 

@@ -32,8 +32,8 @@ def versions(index_root: Path) -> None:
         return
     marks = dict.fromkeys(store.before(index_root)[-1:], "<") | {store.live(index_root): "*"}
     click.echo(
-        f"{'':1} {'version':12} {'rows':>10} {'rejected':>9}  {'created':20} {'mode':16} "
-        f"{'recall':7} {'MB':>8}  model"
+        f"{'':1} {'version':12} {'rows':>10} {'rejected':>9} {'MB':>9}  {'created':20} "
+        f"{'mode':16} {'recall':7} model"
     )
     for name in names:
         try:
@@ -44,9 +44,10 @@ def versions(index_root: Path) -> None:
         model = manifest.model
         click.echo(
             f"{marks.get(name, ''):1} {name:12} {manifest.rows:>10,} "
-            f"{manifest.rejected:>9,}  {manifest.created[:19]:20} {manifest.index_mode:16} "
+            f"{manifest.rejected:>9,} "
+            f"{sum(file['bytes'] for file in manifest.files.values()) / 1e6:>9,.1f}  "
+            f"{manifest.created[:19]:20} {manifest.index_mode:16} "
             f"{manifest.search.get('recall', 1):<7.3f} "
-            f"{sum(file['bytes'] for file in manifest.files.values()) / 1e6:>8,.1f}  "
             + (f"{model['name']} ({model['sha256'][:8]})" if model else "none")
         )
 

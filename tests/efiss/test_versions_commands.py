@@ -1,4 +1,4 @@
-"""`efiss versions`, `efiss verify`, `efiss activate`."""
+"""`efiss versions`, `verify`, `activate`, `rollback` and `remove`."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from efiss.cli import main
 from hashing.model import Model
 from searcher import open_version
 from searcher import versions as store
+from searcher.live import Follower
 
 
 @pytest.fixture
@@ -62,12 +63,14 @@ def test_lists_versions_and_marks_the_live_one(index):
     assert result.exit_code == 0
     header, first, second = result.output.splitlines()
     assert header.split() == [
-        *("version", "rows", "rejected", "created", "mode", "recall", "model")
+        *("version", "rows", "rejected", "MB", "created", "mode", "recall", "model")
     ]
     created = store.read_manifest(index / "1.0.0").created[:19]
     digest = store.read_manifest(index / "1.0.0").model["sha256"][:8]
+    size = sum(path.stat().st_size for path in (index / "1.0.0").iterdir()) / 1e6
     assert first.split() == [
-        *("*", "1.0.0", "10", "1", created, "default", "1.000", "tiny-1", f"({digest})")
+        *("*", "1.0.0", "10", "1", f"{size:.1f}", created, "default", "1.000", "tiny-1"),
+        f"({digest})",
     ]
     assert second.split()[:3] == ["1.1.0", "3", "1"]
     assert len({line.rindex(" tiny-1") for line in (first, second)}) == 1
@@ -219,12 +222,44 @@ def test_a_setting_that_is_none(index, monkeypatch):
 # -- activate ------------------------------------------------------------------------------------
 
 
+NOBODY = "  no service follows this folder now; one that is started answers from it\n"
+
+
 def test_activates(index):
     result = efiss("activate", "1.1.0")
-    assert (result.exit_code, result.output) == (0, "version 1.1.0 is live (before: 1.0.0)\n")
+    assert (result.exit_code, result.output) == (
+        0,
+        "version 1.1.0 is live (before: 1.0.0)\n" + NOBODY,
+    )
     assert store.live(index) == "1.1.0"
     os.unlink(index / "CURRENT")
-    assert efiss("activate", "1.0.0").output == "version 1.0.0 is live\n"
+    assert efiss("activate", "1.0.0").output == "version 1.0.0 is live\n" + NOBODY
+
+
+def test_says_how_many_workers_followed(index):
+    Follower(index, None, "cpu").watch()
+    assert efiss("activate", "1.1.0").output.endswith("\n  1 worker answers from it\n")
+
+
+def test_goes_back(index):
+    efiss("activate", "1.1.0")
+    lines = efiss("versions").output.splitlines()
+    assert [line[0] for line in lines[1:]] == ["<", "*"]
+    assert efiss("rollback").output == "version 1.0.0 is live (before: 1.1.0)\n" + NOBODY
+    failed(efiss("rollback"), "no version was live before 1.0.0")
+
+
+def test_removes_what_nobody_needs(index, publish_version):
+    for name in ("1.2.0", "1.3.0", "1.4.0"):
+        publish_version(index, name)
+    failed(efiss("remove", "1.0.0"), "version 1.0.0 is not removed: it is live")
+    assert efiss("remove", "1.1.0", "1.2.0").output == "removed 1.1.0, 1.2.0\n"
+    assert efiss("remove", "--keep", "1").output == "removed 1.3.0\n"
+    assert efiss("remove", "--keep", "1").output == "nothing to remove\n"
+    assert store.versions(index) == ["1.0.0", "1.4.0"]
+    for words in ((), ("1.4.0", "--keep", "2")):
+        result = efiss("remove", *words)
+        assert result.exit_code == 2 and "name the versions to remove" in result.stderr
 
 
 def test_a_damaged_version_is_not_activated(index):

@@ -1,5 +1,6 @@
 """Activating, going back and removing: with workers that follow, refuse, hang or are elsewhere."""
 
+import functools
 import json
 import os
 import random
@@ -98,8 +99,8 @@ def test_a_worker_that_refuses_keeps_the_version_before_live(root, follower, wor
         f"{socket.gethostname()}-{os.getpid()} refused it: this machine lacks something"
     )
     assert versions.live(root) == "1.0.0" and versions.before(root) == []
-    wait_for(lambda: {word.version for word in acknowledgements.alive(root)} == {"1.0.0"})
-    assert all(word.refused is None for word in acknowledgements.alive(root))
+    words = functools.partial(acknowledgements.alive, root)
+    wait_for(lambda: {(word.version, word.refused) for word in words()} == {("1.0.0", None)})
 
 
 def test_a_worker_that_hangs_keeps_the_version_before_live(root, worker):
