@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +19,7 @@ from PIL import Image
 
 from efiss.demo_catalogue import draw
 from hashing.codes import hamming, pack
+from searcher import versions
 from searcher.client import PATH
 from searcher.search import open_version
 from tests.pictures import encoded
@@ -348,19 +350,32 @@ def test_prometheus_metrics_count_requests_by_outcome(service, photo):
     assert float(dict(counted)["answered"]) >= 1
 
 
-def test_the_service_follows_the_live_version(service, photo):
-    try:
-        assert efiss("activate", "1.1.0", folder=service.folder).returncode == 0
-        wait_for(lambda: all(
-            ask(service, photo)["index_database_version"] == "1.1.0" for _ in range(8)
-        ))  # fmt: skip
-        words = [json.loads(p.read_text()) for p in service.acknowledgements()]
-        assert {w["version"] for w in words if w["pid"] in service.workers()} == {"1.1.0"}
-    finally:
-        assert efiss("activate", "1.0.0", folder=service.folder).returncode == 0
-    wait_for(lambda: {
-        json.loads(p.read_text())["version"] for p in service.acknowledgements()
-    } == {"1.0.0"})  # fmt: skip
+def test_every_worker_answers_from_a_version_when_its_activation_returns(service, photo):
+    """Three clients ask all the time meanwhile: no request fails, and there and back again."""
+    stop, seen = threading.Event(), []
+
+    def ask_on() -> None:
+        while not stop.is_set():
+            status, answer, headers = post(service, request(photo, debug=True))
+            seen.append((status, answer["index_database_version"], headers["x-index-version"]))
+
+    with ThreadPoolExecutor(3) as clients:
+        asking = [clients.submit(ask_on) for _ in range(3)]
+        try:
+            for words, version in ((("activate", "1.1.0"), "1.1.0"), (("rollback",), "1.0.0")):
+                done = efiss(*words, folder=service.folder)
+                assert done.returncode == 0, done.stderr
+                assert "\n  2 workers answer from it\n" in done.stdout
+                for _ in range(8):
+                    assert ask(service, photo)["index_database_version"] == version
+        finally:
+            stop.set()
+            versions.activate(service.folder / "index", "1.0.0")
+        for one in asking:
+            one.result()
+    assert {status for status, _, _ in seen} == {200}
+    assert {version for _, version, _ in seen} == {"1.0.0", "1.1.0"}
+    assert all(version == header for _, version, header in seen)
 
 
 def test_efiss_search_prints_a_table_and_writes_a_sheet(service, photo, tmp_path):
