@@ -142,8 +142,8 @@ about that: what `efiss evaluate` tells of the shipped model."""
 def steps_for_recall(index: faiss.IndexBinaryFlat, tables: Tables) -> tuple[int, float] | None:
     """How many steps of lookup an approximate index needs, and the recall they give: the first
     number of steps with a recall@10 of RECALL, in the mean over a sample of the index's own codes
-    as queries, and as well over the same with PHOTO_BITS bits of each flipped; the recall is the
-    smaller of the two.  None when there is no such number.  A row counts as found when it is not
+    as queries, and as well over the same with PHOTO_BITS bits of each flipped; the recall is that
+    of the own codes.  None when there is no such number.  A row counts as found when it is not
     farther away than the tenth nearest."""
     exact = Nearest(index, tables, None)
     rows = np.linspace(0, len(exact.codes) - 1, RECALL_QUERIES).astype(np.int64)
@@ -159,7 +159,7 @@ def steps_for_recall(index: faiss.IndexBinaryFlat, tables: Tables) -> tuple[int,
             min(np.count_nonzero(fast.find(code, RECALL_AT)[0] <= farthest), RECALL_AT)
             for code, farthest in zip(queries, tenth, strict=True)
         ]
-        recall = float(np.reshape(found, (2, -1)).mean(axis=1).min()) / RECALL_AT
-        if recall >= RECALL:
-            return steps, recall
+        of_own, of_flipped = np.reshape(found, (2, -1)).mean(axis=1) / RECALL_AT
+        if min(of_own, of_flipped) >= RECALL:
+            return steps, float(of_own)
     return None
