@@ -2,11 +2,9 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from searcher import acknowledgements, milvus, versions
-from searcher.acknowledgements import Word
 from searcher.versions import VersionError
 
 WAIT_SECONDS = 60
@@ -61,7 +59,7 @@ def _switch(root: Path, version: str, way_back: list[str] | None, where, seconds
     was_live = versions.activate(root, version, way_back)
     activated = versions.activation(root)[1]
     try:
-        workers = _wait(lambda: acknowledgements.alive(root), activated, seconds)
+        workers = _wait(root, activated, seconds)
     except BaseException as error:  # also when the operator loses patience
         versions.make_live(root, was_live, was_back)
         if not isinstance(error, _NotFollowed):
@@ -77,11 +75,11 @@ class _NotFollowed(Exception):
     """Says which workers did not follow, and why."""
 
 
-def _wait(alive: Callable[[], list[Word]], activated: int, seconds: float) -> int:
+def _wait(root: Path, activated: int, seconds: float) -> int:
     """How many workers answer from what was activated, as soon as all do.  Raises _NotFollowed."""
     deadline = time.monotonic() + seconds
     while True:
-        words = alive()
+        words = acknowledgements.alive(root)
         refusing = [w for w in words if w.activated == activated and w.refused]
         late = [w for w in words if w.activated != activated]
         if refusing:

@@ -13,7 +13,7 @@ from searcher.versions import VersionError
 
 WAIT = click.option(
     "--wait",
-    type=click.FloatRange(0, 3600),
+    type=click.FloatRange(1, 3600),
     default=WAIT_SECONDS,
     show_default=True,
     metavar="SECONDS",
