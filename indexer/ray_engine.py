@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import logging
 import os
+import socket
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -37,6 +38,8 @@ DECODER_CPUS, HASHER_CPUS = 0.25, 0.5
 """Of a task and of an actor.  A CPU has two decoders, which also wait for files, and one hasher.
 (Unequal, too, since Ray would make one operator of a task and an actor that ask for the same.)"""
 
+CONNECT_SECONDS = 10
+"""For a cluster to answer at its address."""
 MOST_BATCHES = 32
 """A task reads so many batches at most: it is what is repeated when its process is killed."""
 
@@ -127,6 +130,10 @@ def _connected(address: str | None, workers: int) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             if address:
+                host, _, port = address.rpartition(":")
+                if host and "/" not in host and port.isdigit():
+                    # Ray itself tries for many minutes where nobody answers.
+                    socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
                 ray.init(address, **quiet)
             else:
                 # In /tmp, since TMPDIR may be too long a path for the sockets in it.
