@@ -401,12 +401,12 @@ def _in_turns(
     asked = {name: Asked() for name in ways}
     order = np.random.default_rng(0)
     for start in range(0, len(queries), BLOCK):
-        block = range(start, min(start + BLOCK, len(queries)))
+        block = np.arange(start, min(start + BLOCK, len(queries)) + 1)
         for name in order.permutation(list(ways)):
-            ways[name](queries[start - 1][None], k)
-            for i in block:
-                if i * how_many[name] // len(queries) == (i + 1) * how_many[name] // len(queries):
-                    continue
+            own = block[:-1][np.diff(block * how_many[name] // len(queries)) > 0].tolist()
+            if own:
+                ways[name](queries[start - 1][None], k)
+            for i in own:
                 begin = time.perf_counter()
                 answer = ways[name](queries[i][None], k)
                 asked[name].milliseconds.append((time.perf_counter() - begin) * 1e3)

@@ -47,21 +47,22 @@ class Acknowledgement:
 
     def __init__(self, root: Path):
         self._root = root
-        self._said: tuple | None = None
+        self._said: dict | None = None
         self._touched = 0.0
+        self._has_failed = False
 
     def say(self, **fields) -> None:
         """Leave word when it has changed, and touch it now and then: fields of `Word` but for host
         and pid.  A folder that cannot be written is served from all the same."""
         now = time.monotonic()
-        said = tuple(fields.items())
-        if said == self._said and now - self._touched < TOUCH_SECONDS:
+        is_new = fields != self._said
+        if not is_new and now - self._touched < TOUCH_SECONDS:
             return
         word = Word(socket.gethostname(), os.getpid(), **fields)
         path = self._root / _FOLDER / f"{word.name}.json"
         self._touched = now
         try:
-            if said == self._said:
+            if not is_new:
                 os.utime(path)
                 return
             path.parent.mkdir(exist_ok=True)
@@ -70,11 +71,11 @@ class Acknowledgement:
             staged = path.with_suffix(".tmp")
             staged.write_text(json.dumps(dataclasses.asdict(word)), encoding="utf-8")
             os.replace(staged, path)
-            self._said = said
+            self._said, self._has_failed = fields, False
         except OSError as error:
-            if self._said != ():
+            if not self._has_failed:  # once: it is tried again at every look
                 log.warning("cannot leave an acknowledgement in %s: %s", path.parent, error)
-            self._said = ()
+            self._said, self._has_failed = None, True
 
 
 def alive(root: Path) -> list[Word]:

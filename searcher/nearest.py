@@ -135,8 +135,7 @@ RECALL_AT = 10
 RECALL = 0.95
 RECALL_QUERIES = 200
 PHOTO_BITS = 4
-"""Bits in which a photo's code differs from that of the picture that the shop has of the thing, or
-about that: what `efiss evaluate` tells of the shipped model."""
+"""Bits flipped to stand for a photo, which hardly ever has the code of the shop's own picture."""
 
 
 def steps_for_recall(index: faiss.IndexBinaryFlat, tables: Tables) -> tuple[int, float] | None:

@@ -102,7 +102,7 @@ def _wait(root: Path, activated: int, seconds: float) -> int:
 # -- removing ------------------------------------------------------------------------------------
 
 
-def in_use(root: Path) -> dict[str, str]:
+def _in_use(root: Path) -> dict[str, str]:
     """The versions that must stay, and why."""
     reasons = {}
     for word in acknowledgements.alive(root):
@@ -119,7 +119,7 @@ def remove(root: Path, version: str) -> None:
     """Remove a version that nobody needs.  Raises VersionError, OSError."""
     with versions.switching(root), versions.writing(root):
         versions.existing(root, version)
-        if reason := in_use(root).get(version):
+        if reason := _in_use(root).get(version):
             raise VersionError(f"version {version} is not removed: {reason}")
         versions.remove(root, version)
 
@@ -129,7 +129,7 @@ def prune(root: Path, keep: int) -> list[str]:
     which.  Raises VersionError, OSError."""
     with versions.switching(root), versions.writing(root):
         names = versions.versions(root)
-        needed = {*in_use(root), *names[max(0, len(names) - keep) :]}
+        needed = {*_in_use(root), *names[max(0, len(names) - keep) :]}
         removed = [name for name in names if name not in needed]
         for name in removed:
             versions.remove(root, name)

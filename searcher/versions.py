@@ -201,11 +201,11 @@ def activation(root: Path) -> tuple[str, int] | None:
 
 def before(root: Path) -> list[str]:
     """The versions that were live before the live one and are still there, the last one last."""
-    names = _read_before(root)
+    names, now_live, there = _read_before(root), live(root), set(versions(root))
     # A process that was killed while it activated may have left the live version at the end.
-    while names and names[-1] == live(root):
+    while names and names[-1] == now_live:
         names.pop()
-    return [name for name in names if name in versions(root)]
+    return [name for name in names if name in there]
 
 
 def activate(root: Path, version: str, way_back: list[str] | None = None) -> str | None:
