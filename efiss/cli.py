@@ -20,6 +20,7 @@ COMMANDS = {
     ),
     "versions": ("efiss.commands.versions:versions", "List the versions of the index."),
     "verify": ("efiss.commands.versions:verify", "Check a version: checksums, rows, codes."),
+    "check": ("efiss.commands.check:check", "Judge a version before it goes live."),
     "publish": (
         "efiss.commands.publish:publish",
         "Publish a version as a collection in Milvus.",

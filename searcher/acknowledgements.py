@@ -47,24 +47,17 @@ class Acknowledgement:
 
     def __init__(self, root: Path):
         self._root = root
+        self._path = root / _FOLDER / f"{socket.gethostname()}-{os.getpid()}.json"
         self._said: dict | None = None
-        self._touched = 0.0
         self._has_failed = False
 
     def say(self, **fields) -> None:
-        """Leave word when it has changed, and touch it now and then: fields of `Word` but for host
-        and pid.  A folder that cannot be written is served from all the same."""
-        now = time.monotonic()
-        is_new = fields != self._said
-        if not is_new and now - self._touched < TOUCH_SECONDS:
+        """Leave word when it has changed: fields of `Word` but for host and pid.  A folder that
+        cannot be written is served from all the same."""
+        if fields == self._said:
             return
-        word = Word(socket.gethostname(), os.getpid(), **fields)
-        path = self._root / _FOLDER / f"{word.name}.json"
-        self._touched = now
+        word, path = Word(socket.gethostname(), os.getpid(), **fields), self._path
         try:
-            if not is_new:
-                os.utime(path)
-                return
             path.parent.mkdir(exist_ok=True)
             for gone in _words(self._root)[1]:
                 gone.unlink(missing_ok=True)
@@ -76,6 +69,13 @@ class Acknowledgement:
             if not self._has_failed:  # once: it is tried again at every look
                 log.warning("cannot leave an acknowledgement in %s: %s", path.parent, error)
             self._said, self._has_failed = None, True
+
+    def touch(self) -> None:
+        """Show those on other machines that this process lives."""
+        try:
+            os.utime(self._path)
+        except OSError:
+            self._said = None  # removed: left again at the next look
 
 
 def alive(root: Path) -> list[Word]:

@@ -141,6 +141,10 @@ class Columns:
         rows = self._arrays["paths.rows"][first:last].tolist()
         return next((row for row in rows if self.paths.raw(row) == wanted), None)
 
+    def lowest_hashed(self, count: int) -> list[int]:
+        """The rows of the paths whose hashes are the lowest."""
+        return self._arrays["paths.rows"][:count].tolist()
+
     @functools.cached_property
     def shops(self) -> dict[str, int]:
         """Names of the shops and their numbers."""

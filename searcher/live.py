@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hashing.model import Model, read_sidecar
 from searcher import milvus, versions
-from searcher.acknowledgements import Acknowledgement
+from searcher.acknowledgements import TOUCH_SECONDS, Acknowledgement
 from searcher.search import OpenVersion, open_version
 from searcher.versions import VersionError
 
@@ -69,9 +69,10 @@ class Follower:
         self._acknowledge()
 
     def watch(self) -> None:
-        """Follow CURRENT from now on, in a daemon thread."""
+        """Follow CURRENT from now on, in daemon threads."""
         if self._root:
             threading.Thread(target=self._watch, name="index-follower", daemon=True).start()
+            threading.Thread(target=self._show_life, name="index-word", daemon=True).start()
 
     def check(self) -> None:
         """Look at CURRENT once and open what it names, if it was activated since the last look."""
@@ -120,6 +121,13 @@ class Follower:
                 self.check()
             except Exception:  # whatever it is, the watch must go on
                 log.exception("looking for a new index version failed")
+
+    def _show_life(self) -> None:
+        # Beside the watch, which may be busy opening a version for longer than it may be silent.
+        pause = threading.Event()
+        while True:
+            pause.wait(TOUCH_SECONDS)
+            self._acknowledgement.touch()
 
     def _first(self) -> tuple[Serving, str | None]:
         """What to start with, and why it is not what CURRENT names."""

@@ -94,6 +94,25 @@ class OpenVersion:
         return self._nearest.codes[int(row)].copy()
 
     @property
+    def codes(self) -> np.ndarray:
+        """The codes of all rows, memory-mapped: uint8 [rows, 8]."""
+        return self._nearest.codes
+
+    def lowest_hashed(self, count: int) -> list[int]:
+        """Rows of the paths whose hashes are the lowest: the same pictures version after version,
+        as long as they are in the catalogue."""
+        return self._columns.lowest_hashed(count)
+
+    def path_hashes(self) -> np.ndarray:
+        """int64 [rows]: a hash of every path, the same for the same path in this process."""
+        return np.fromiter(map(hash, self._columns.paths), np.int64, self.manifest.rows)
+
+    @property
+    def shops(self) -> dict[str, int]:
+        """Names of the shops and how many pictures each has."""
+        return dict(zip(self._columns.shops, self._columns.rows_in.tolist(), strict=True))
+
+    @property
     def ways(self) -> dict[str, int]:
         """How often each way of `searcher.nearest.Nearest` led to an answer."""
         return dict(self._nearest.ways)

@@ -4,7 +4,7 @@ import dataclasses
 import time
 from pathlib import Path
 
-from searcher import acknowledgements, milvus, versions
+from searcher import acknowledgements, milvus, report, versions
 from searcher.versions import VersionError
 
 WAIT_SECONDS = 60
@@ -21,19 +21,33 @@ class Switch:
     workers: int
 
 
+class Unfit(VersionError):
+    """The version was judged unfit for going live; the message says why."""
+
+
 def activate(
     root: Path,
     version: str,
     where: milvus.Place | None = None,
     seconds: float = WAIT_SECONDS,
+    force: bool = False,
 ) -> Switch:
     """Verify a version, make it live and wait until every worker answers from it.
 
     where: it is searched in Milvus, where it must be completely published.  Where a worker refuses
     the version, or has not answered from it after so many seconds, the version before is live
-    again.  Raises VersionError, milvus.Unavailable, OSError.
+    again.  force: whether a version that was judged unfit is taken, which is recorded in it.
+    Raises Unfit, VersionError, milvus.Unavailable, OSError.
     """
     with versions.switching(root):
+        if force:
+            report.force(root, version)
+        judged = report.stored(versions.existing(root, version))
+        if judged and judged.verdict == report.REFUSED:
+            raise Unfit(
+                f"version {version} was judged unfit and stays off: {'; '.join(judged.refusals)}; "
+                "--force takes it all the same"
+            )
         return _switch(root, version, None, where, seconds)
 
 

@@ -11,6 +11,8 @@
                                 without a model has none
             rejected.csv        lines of the catalogue that are not in the index, and why
             manifest.json       counts, origin, and size and sha256 of every other file
+            check.json          the judgement of the version (`searcher.judge`), once there is one;
+                                alone of all files it may be written anew
         .new-1.1.0/             a version being written; renamed when it is complete
         .old-1.1.0/             a version being replaced by one of the same number
         .gone-1.1.0/            a version being removed
@@ -57,7 +59,8 @@ _FILES = (
 DEFAULT, FAST = "default", "unnecessary fast"
 INDEX_MODES = {DEFAULT: DEFAULT, FAST: FAST, "ivf": FAST}
 """What may be asked for -> the mode: exact or approximate search (`ivf` is the old name of it)."""
-_MANIFEST, _CURRENT, _BEFORE, _LOCK = "manifest.json", "CURRENT", ".before", ".lock"
+_MANIFEST, _REPORT = "manifest.json", "check.json"
+_CURRENT, _BEFORE, _LOCK = "CURRENT", ".before", ".lock"
 _NEW, _OLD, _GONE = ".new-", ".old-", ".gone-"
 MOST_BEFORE = 100
 """Versions on the way back that are kept in mind."""
@@ -181,6 +184,26 @@ def model_of(folder: Path) -> Path | None:
     return folder / _MODEL if (folder / _MODEL).exists() else None
 
 
+def read_report(folder: Path) -> dict | None:
+    """The judgement stored in a version, None when it has none.  Raises VersionError."""
+    path = folder / _REPORT
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise VersionError(f"{path} cannot be read: {error}") from error
+
+
+def write_report(root: Path, version: str, report: dict) -> None:
+    """Store the judgement of a version in it.  Raises VersionError, OSError."""
+    folder = existing(root, version)
+    staged = root / f".{version}.{_REPORT}"  # beside it: what a kill leaves is no part of a version
+    _write(staged, (json.dumps(report, indent=2) + "\n").encode())
+    os.replace(staged, folder / _REPORT)
+    _sync_folder(folder)
+
+
 # -- live version --------------------------------------------------------------------------------
 
 
@@ -289,7 +312,8 @@ def verify(folder: Path) -> list[str]:
     problems = [f"the manifest does not name {name}" for name in sorted(missing)]
     if manifest.version != folder.name.removeprefix(_NEW):
         problems.append(f"the manifest is of version {manifest.version}")
-    strangers = {path.name for path in folder.iterdir()} - set(manifest.files) - {_MANIFEST}
+    strangers = {path.name for path in folder.iterdir()} - set(manifest.files)
+    strangers -= {_MANIFEST, _REPORT}
     problems += [f"{name} does not belong to the version" for name in sorted(strangers)]
     problems += check_sizes(folder, manifest)
     if problems:

@@ -11,6 +11,13 @@ INDEX_ROOT = click.option(
     show_default=True,
     help="Folder of the versions.",
 )
+CONFIG = click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="efiss.toml",
+    show_default=True,
+    help="The file with the thresholds, section [check]; without it the default ones hold.",
+)
 BACKEND = click.option(
     "--backend",
     type=click.Choice(["faiss", "milvus"]),

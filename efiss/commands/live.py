@@ -23,24 +23,33 @@ WAIT = click.option(
 
 @click.command()
 @click.argument("version")
+@click.option(
+    "--force", is_flag=True, help="Also a version that `efiss check` refused; that is recorded."
+)
 @WAIT
 @BACKEND
 @URI
 @INDEX_ROOT
 def activate(
-    version: str, wait: float, backend: str | None, uri: str | None, index_root: Path
+    version: str,
+    force: bool,
+    wait: float,
+    backend: str | None,
+    uri: str | None,
+    index_root: Path,
 ) -> None:
     """Verify a version, make it the live one and wait until every worker answers from it.
 
-    No restart is needed, and no request waits. A damaged version is refused; where a worker cannot
-    open it, the version before is live again and the message says why. With --backend milvus it
+    No restart is needed, and no request waits. A damaged version is refused, and one that `efiss
+    check` judged unfit; where a worker cannot open it, the version before is live again and the
+    message says why. With --backend milvus it
     must be completely published there, and the alias efiss_live follows.
 
     \b
     Example:
       efiss activate 1.5.0
     """
-    _switch(lambda: switch.activate(index_root, version, milvus.place(backend, uri), wait))
+    _switch(lambda: switch.activate(index_root, version, milvus.place(backend, uri), wait, force))
 
 
 @click.command()

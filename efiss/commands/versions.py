@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from efiss.commands import INDEX_ROOT
+from searcher import report
 from searcher import versions as store
 from searcher.versions import VersionError
 
@@ -20,7 +21,7 @@ def versions(index_root: Path) -> None:
     rollback` goes back to with <.
 
     recall is the share of the ten nearest pictures that a search finds, measured when the version
-    was built: 1 in the mode default, which is exact.
+    was built: 1 in the mode default, which is exact. verified is what `efiss check` said of it.
 
     \b
     Example:
@@ -33,11 +34,12 @@ def versions(index_root: Path) -> None:
     marks = dict.fromkeys(store.before(index_root)[-1:], "<") | {store.live(index_root): "*"}
     click.echo(
         f"{'':1} {'version':12} {'rows':>10} {'rejected':>9} {'MB':>9}  {'created':20} "
-        f"{'mode':16} {'recall':7} model"
+        f"{'mode':16} {'recall':7} {'verified':8} model"
     )
     for name in names:
         try:
             manifest = store.read_manifest(index_root / name)
+            judged = report.stored(index_root / name)
         except VersionError as error:
             click.echo(f"{marks.get(name, ''):1} {name:12} damaged: {error}")
             continue
@@ -48,6 +50,7 @@ def versions(index_root: Path) -> None:
             f"{sum(file['bytes'] for file in manifest.files.values()) / 1e6:>9,.1f}  "
             f"{manifest.created[:19]:20} {manifest.index_mode:16} "
             f"{manifest.search.get('recall', 1):<7.3f} "
+            f"{judged.verdict if judged else '–':8} "
             + (f"{model['name']} ({model['sha256'][:8]})" if model else "none")
         )
 

@@ -1,0 +1,68 @@
+"""`efiss check`."""
+
+from pathlib import Path
+
+import click
+
+from efiss.commands import CONFIG, INDEX_ROOT
+from efiss.exits import REFUSED
+from indexer.options import DEVICE
+from indexer.progress import PictureBar
+
+
+@click.command()
+@click.argument("version")
+@CONFIG
+@DEVICE
+@click.option("--force", is_flag=True, help="Override refusals; that is recorded in the report.")
+@INDEX_ROOT
+def check(version: str, config: Path, device: str, force: bool, index_root: Path) -> None:
+    """Judge a version before it goes live, beside the one that is live now.
+
+    Its checksums are verified, a sample of its pictures is hashed again and must find itself, and
+    rows, codes, what the same queries find and how fast are compared. The report is stored in the
+    version. Beyond a threshold of the section [check] it is refused (exit code 4), and `efiss
+    activate` refuses it as well, until --force of either overrides that. The live version is
+    compared with the one before. Relative paths are looked for from the current folder.
+
+    \b
+    Example:
+      efiss check 1.6.0
+    """
+    from hashing.model import ModelError
+    from hashing.settings import SettingError
+    from searcher import judge
+    from searcher import report as reports
+    from searcher.versions import VersionError
+
+    try:
+        thresholds = judge.read_thresholds(config)
+        with PictureBar("hashing again") as bar:
+            report = judge.judge(index_root, version, thresholds, device, bar.show)
+        if force:
+            report = reports.force(index_root, version)
+    except (VersionError, ModelError, SettingError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(table(report))
+    if report.verdict == reports.REFUSED:
+        raise SystemExit(REFUSED)
+
+
+def table(report) -> str:
+    """A report as lines for a terminal."""
+    from searcher.report import shown
+
+    rows = [("", report.version, report.against or "–", "limit")] + [
+        (
+            measure.name,
+            shown(measure.value, measure.unit),
+            shown(measure.against, measure.unit),
+            (measure.limit or "") + (" REFUSED" if measure.refused else ""),
+        )
+        for measure in report.measures
+    ]
+    lines = [f"{a:28}{b:>14}{c:>14}  {d}".rstrip() for a, b, c, d in rows]
+    verdict = f"version {report.version}: {report.verdict}"
+    if report.forced:
+        verdict += f" on {report.forced}"
+    return "\n".join([*lines, verdict, *(f"  {sentence}" for sentence in report.refusals)])

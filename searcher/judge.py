@@ -1,0 +1,278 @@
+"""A version judged before it goes live: by itself, and beside the version that is live now.
+
+`judge` measures, compares with the thresholds and stores its report in the version.  A version that
+was refused is not made live (`searcher.switch`) unless somebody forces it, and that is recorded.
+"""
+
+import dataclasses
+import random
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from hashing.codes import CODE_BITS, unpack
+from hashing.files import hash_files
+from hashing.model import Model
+from hashing.settings import SettingError, available_cores, max_pixels
+from searcher import versions
+from searcher.report import Measure, Report, now, shown
+from searcher.search import OpenVersion, Selection, open_version
+from searcher.versions import VersionError
+
+QUERIES = 200
+"""Pictures whose nearest are compared between two versions, and timed."""
+NEAREST = 10
+
+Progress = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    """What a version must keep to, the section [check] of efiss.toml.
+
+    most_shrunk: percent of the live version's rows that may be missing.  most_rejected: percent of
+    the catalogue's lines that may be left out, and of the sampled pictures that may be unreadable
+    now.  least_self_retrieval: percent of the sampled pictures that must find their own row at
+    distance 0.  sample: how many pictures are hashed again.
+    """
+
+    most_shrunk: float = 20.0
+    most_rejected: float = 5.0
+    least_self_retrieval: float = 99.9
+    sample: int = 1000
+
+
+def read_thresholds(path: Path) -> Thresholds:
+    """Those in the file; the defaults where it is missing or leaves some out.
+
+    Raises SettingError.
+    """
+    try:
+        section = tomllib.loads(path.read_text(encoding="utf-8")).get("check", {})
+    except FileNotFoundError:
+        return Thresholds()
+    except (OSError, ValueError) as error:
+        raise SettingError(f"{path} cannot be read: {error}") from error
+    if not isinstance(section, dict):
+        raise SettingError(f"{path}: check must be a section, [check]")
+    known = {field.name: field.type for field in dataclasses.fields(Thresholds)}
+    for name, value in section.items():
+        if name not in known:
+            raise SettingError(f"{path}: [check] has no {name}; it may have {', '.join(known)}")
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if name == "sample" and not (is_number and value == int(value) and value >= 1):
+            raise SettingError(f"{path}: sample must be a whole number from 1, not {value!r}")
+        if name != "sample" and not (is_number and 0 <= value <= 100):
+            raise SettingError(f"{path}: {name} is in percent, 0 to 100, not {value!r}")
+    return Thresholds(**{name: known[name](value) for name, value in section.items()})
+
+
+def judge(
+    root: Path,
+    version: str,
+    thresholds: Thresholds,
+    device: str = "cpu",
+    progress: Progress = lambda done, total: None,
+) -> Report:
+    """Measure a version, compare it with the live one, and store the report in it.
+
+    The live version itself is compared with the one that was live before.  device: where pictures
+    are hashed again; that of the indexing, since another one may flip bits.  progress: called as
+    progress(done, total) with the pictures hashed again.
+    Raises VersionError when the version is damaged, ModelError, SettingError, OSError.
+    """
+    folder = versions.existing(root, version)
+    if problems := versions.verify(folder):
+        raise VersionError(f"version {version} is damaged: " + "; ".join(problems))
+    candidate, other = open_version(folder), _other(root, version)
+    spread = _spread(candidate)
+    measures = [
+        *_rows(candidate, other, thresholds),
+        *_self_retrieval(folder, candidate, spread.largest, thresholds, device, progress),
+        *_codes(spread, _spread(other) if other else None),
+        *_queries(candidate, other),
+    ]
+    report = Report(
+        version=version,
+        against=other.manifest.version if other else None,
+        created=now(),
+        measures=measures,
+        refusals=[_sentence(measure) for measure in measures if measure.refused],
+    )
+    versions.write_report(root, version, report.as_json())
+    return report
+
+
+def _other(root: Path, version: str) -> OpenVersion | None:
+    """The version to compare with; one that is damaged is no measure."""
+    live, before = versions.live(root), versions.before(root)
+    name = (before[-1] if before else None) if live == version else live
+    if name is None:
+        return None
+    try:
+        return open_version(root / name)
+    except VersionError:
+        return None
+
+
+def _sentence(measure: Measure) -> str:
+    return f"{measure.name} {shown(measure.value, measure.unit)} ({measure.limit} is allowed)"
+
+
+# -- what is measured ----------------------------------------------------------------------------
+
+
+def _rows(new: OpenVersion, old: OpenVersion | None, thresholds: Thresholds) -> list[Measure]:
+    rows, lines = new.manifest.rows, new.manifest.rows + new.manifest.rejected
+    rejected = 100 * new.manifest.rejected / lines
+    measures = [
+        Measure("rows", rows, old and old.manifest.rows),
+        Measure(
+            "lines rejected",
+            rejected,
+            old and 100 * old.manifest.rejected / (old.manifest.rows + old.manifest.rejected),
+            "%",
+            f"at most {thresholds.most_rejected:g} %",
+            rejected > thresholds.most_rejected,
+        ),
+    ]
+    if old is None:
+        return measures
+    ours, theirs = new.path_hashes(), old.path_hashes()
+    shrunk = max(0.0, 100 * (1 - rows / old.manifest.rows))
+    return [
+        *measures,
+        Measure("rows added", int(np.isin(ours, theirs, invert=True).sum())),
+        Measure("rows removed", int(np.isin(theirs, ours, invert=True).sum())),
+        Measure(
+            "catalogue shrunk by",
+            shrunk,
+            unit="%",
+            limit=f"at most {thresholds.most_shrunk:g} %",
+            refused=shrunk > thresholds.most_shrunk,
+        ),
+    ]
+
+
+def _self_retrieval(
+    folder: Path,
+    index: OpenVersion,
+    largest: int,
+    thresholds: Thresholds,
+    device: str,
+    progress: Progress,
+) -> list[Measure]:
+    """Whether pictures of the catalogue, hashed again, find their own row among those at distance
+    0.  largest: more rows than that do not have the same code."""
+    wanted = min(largest + 1, index.manifest.rows)
+    count = min(thresholds.sample, index.manifest.rows)
+    rows = random.sample(range(index.manifest.rows), count)
+    model_path, unreadable, found = versions.model_of(folder), 0, 0
+    if model_path is None:  # nothing to hash with: the codes at least find themselves
+        codes = (index.code(row) for row in rows)
+    else:
+        hashed = hash_files(
+            index.paths(rows),
+            Model.load(model_path, device),
+            workers=available_cores(),
+            max_pixels=max_pixels(),
+        )
+        codes = (one.code and np.frombuffer(one.code, np.uint8) for one in hashed)
+    for done, (row, code) in enumerate(zip(rows, codes, strict=True), 1):
+        if code is None:
+            unreadable += 1
+        else:
+            same, _ = index.select(code, wanted, selection=Selection(max_distance=0))
+            found += row in same
+        progress(done, count)
+    share = 100 * found / (count - unreadable) if count > unreadable else 0.0
+    gone = 100 * unreadable / count
+    return [
+        Measure(
+            "sampled pictures unreadable",
+            gone,
+            unit="%",
+            limit=f"at most {thresholds.most_rejected:g} %",
+            refused=gone > thresholds.most_rejected,
+        ),
+        Measure(
+            "self-retrieval",
+            share,
+            unit="%",
+            limit=f"at least {thresholds.least_self_retrieval:g} %",
+            refused=share < thresholds.least_self_retrieval,
+        ),
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Spread:
+    """How the codes spread: many pictures of one code are ranked by nothing but chance.
+
+    distinct: percent, codes that differ of all rows.  largest: rows that share one code.
+    uneven: percent of the rows that have a bit's commoner value, of the bit where that is most; 50
+    is even.
+    """
+
+    distinct: float
+    largest: int
+    uneven: float
+
+
+def _spread(index: OpenVersion) -> _Spread:
+    codes = index.codes
+    counts = np.unique(np.ascontiguousarray(codes).view(np.uint64), return_counts=True)[1]
+    ones = np.zeros(CODE_BITS, np.int64)
+    for start in range(0, len(codes), 1_000_000):
+        ones += unpack(codes[start : start + 1_000_000]).sum(axis=0, dtype=np.int64)
+    share = ones / len(codes)
+    return _Spread(
+        distinct=100 * len(counts) / len(codes),
+        largest=int(counts.max()),
+        uneven=100 * float(np.maximum(share, 1 - share).max()),
+    )
+
+
+def _codes(new: _Spread, old: _Spread | None) -> list[Measure]:
+    return [
+        Measure("distinct codes", new.distinct, old and old.distinct, "%"),
+        Measure("largest bucket", new.largest, old and old.largest),
+        Measure("most uneven bit", new.uneven, old and old.uneven, "%"),
+    ]
+
+
+def _queries(new: OpenVersion, old: OpenVersion | None) -> list[Measure]:
+    """What the same queries find in both, and how long that takes: the pictures whose paths hash
+    lowest, so that they are the same ones night after night."""
+    rows = [(row, old.row(new.path(row)) if old else None) for row in new.lowest_hashed(QUERIES)]
+    ours, theirs, kept = [], [], []
+    for row, other_row in rows:
+        found, seconds = _nearest(new, row)
+        ours.append(seconds)
+        if other_row is not None:
+            there, seconds = _nearest(old, other_row)
+            theirs.append(seconds)
+            if there:
+                kept.append(len(found & there) / len(there))
+    measures = [
+        Measure(name, 1000 * of(ours), 1000 * of(theirs) if theirs else None, "ms")
+        for name, of in (
+            ("query, median", np.median),
+            ("query, 99th percentile", lambda times: np.percentile(times, 99)),
+        )
+    ]
+    if kept:
+        measures.insert(0, Measure("top-10 changed by", 100 * (1 - float(np.mean(kept))), unit="%"))
+    return measures
+
+
+def _nearest(index: OpenVersion, row: int) -> tuple[set[str], float]:
+    """The paths of the nearest pictures to one of the index, but for itself; seconds it took."""
+    code = index.code(row)
+    start = time.perf_counter()
+    rows, _ = index.select(code, min(NEAREST + 1, index.manifest.rows))
+    seconds = time.perf_counter() - start
+    return set(index.paths([other for other in rows if other != row][:NEAREST])), seconds

@@ -1,0 +1,88 @@
+"""What was found when a version was judged: the report that is stored in it."""
+
+import dataclasses
+import datetime
+from pathlib import Path
+
+from searcher import versions
+from searcher.versions import VersionError
+
+PASSED, REFUSED, FORCED = "passed", "refused", "forced"
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """One line of a report.  against: the same of the other version, None where there is nothing
+    to compare.  limit: the bound in words, None without one.  unit: "", "%", "ms" or "bits"."""
+
+    name: str
+    value: float
+    against: float | None = None
+    unit: str = ""
+    limit: str | None = None
+    refused: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The judgement of a version.
+
+    against: the version it was compared with, None when none was live.  created, forced: UTC, ISO
+    8601; forced is when somebody overrode the refusals, None otherwise.  refusals: sentences.
+    """
+
+    version: str
+    against: str | None
+    created: str
+    measures: list[Measure]
+    refusals: list[str]
+    forced: str | None = None
+
+    @property
+    def verdict(self) -> str:
+        if not self.refusals:
+            return PASSED
+        return FORCED if self.forced else REFUSED
+
+    def as_json(self) -> dict:
+        return dataclasses.asdict(self) | {"verdict": self.verdict}
+
+
+def stored(folder: Path) -> Report | None:
+    """The report that the version in `folder` has, None without one.  Raises VersionError."""
+    values = versions.read_report(folder)
+    if values is None:
+        return None
+    try:
+        values.pop("verdict")
+        measures = [Measure(**measure) for measure in values.pop("measures")]
+        return Report(measures=measures, **values)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise VersionError(
+            f"the report of {folder} is damaged ({error!r}); run `efiss check {folder.name}` again"
+        ) from error
+
+
+def force(root: Path, version: str) -> Report | None:
+    """Record that the refusals of a version are overridden; returns its report, if it has one.
+
+    Raises VersionError, OSError.
+    """
+    report = stored(versions.existing(root, version))
+    if report and report.verdict == REFUSED:
+        report = dataclasses.replace(report, forced=now())
+        versions.write_report(root, version, report.as_json())
+    return report
+
+
+def now() -> str:
+    """UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def shown(value: float | None, unit: str) -> str:
+    """A figure for people; a dash when there is none."""
+    if value is None:
+        return "–"
+    number = f"{value:,.0f}" if value == int(value) and unit != "ms" else f"{value:,.2f}"
+    return f"{number} {unit}".rstrip()
