@@ -13,6 +13,7 @@ COMMANDS = {
         "Draw a catalogue to try things with.",
     ),
     "hash": ("efiss.commands.hash:hash_pictures", "Hash pictures into a file of codes."),
+    "reindex": ("efiss.commands.reindex:reindex", "List, index, check, activate, prune."),
     "index": ("indexer.main:main", "Build a version of the index from a catalogue."),
     "import": (
         "efiss.commands.import_codes:import_codes",

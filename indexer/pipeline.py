@@ -24,15 +24,17 @@ class IndexingError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """What to index.  max_rejected: the share (0-1) of pictures that may fail; more, and nothing is
-    published.  replace: whether a version of this number, unless it is live, may be replaced.
+    """What to index.  version: its number; None for the next minor, and then nothing is published
+    when the newest version holds just this.  max_rejected: the share (0-1) of pictures that may
+    fail; more, and nothing is published.  replace: whether a version of this number, unless it is
+    live, may be replaced.
     trust_content: read every file and go by its content, whatever its size and time say.
     engine: threads or ray.  ray_address: of a Ray cluster that runs; None starts one here."""
 
     database: Path
     model_path: Path
     device: str
-    version: str
+    version: str | None
     index_root: Path
     workers: int
     batch_size: int
@@ -50,12 +52,15 @@ class Order:
 class Summary:
     """What was done.  Every picture of the version is one of four.
 
+    manifest: of the version that was published or, is_new being False, of the newest one, which
+    holds the same.
     computed: hashed now.  unchanged: known by path, size and time of an earlier run.  by_content:
     read, and its content was known from earlier runs.  duplicates: read, and its content is that of
     another one hashed now.  repeated_lines: lines of the list that were there before.
     """
 
     manifest: Manifest
+    is_new: bool
     rejected: list[tuple[str, str]]
     computed: int
     unchanged: int
@@ -77,7 +82,8 @@ def index_catalogue(order: Order, progress: Progress = lambda done, total: None)
     Raises CatalogueError, ModelError, VersionError, IndexingError or an engine's ValueError, with
     nothing published.  Codes computed until then are kept, and used by the next run.
     """
-    versions.check_new(order.index_root, order.version, order.replace)
+    if order.version is not None:
+        versions.check_new(order.index_root, order.version, order.replace)
     catalogue = read_catalogue(order.database)
     remote.check(catalogue.paths)
     engine = _engine(order)
@@ -85,6 +91,10 @@ def index_catalogue(order: Order, progress: Progress = lambda done, total: None)
     model = Model.load(order.model_path, "cpu" if order.engine == "ray" else order.device)
     _check_image_size(order, model)
     with versions.writing(order.index_root):
+        newest = None
+        if order.version is None:
+            newest = next(reversed(versions.versions(order.index_root)), None)
+            order = dataclasses.replace(order, version=versions.next_minor(order.index_root))
         # Again, before the work: what a killed --force left half-replaced has come back by now.
         versions.check_new(order.index_root, order.version, order.replace)
         cache = CodeCache(order.index_root, _cache_key(model, order))
@@ -92,7 +102,7 @@ def index_catalogue(order: Order, progress: Progress = lambda done, total: None)
         progress(0, len(catalogue.paths))
         rows = _known_rows(catalogue.paths, cache, files, order)
         _hash_the_rest(rows, engine, model, cache, files, order, progress)
-        return _publish(catalogue, rows, model, order)
+        return _publish(catalogue, rows, model, order, newest)
 
 
 def _engine(order: Order) -> Engine:
@@ -184,7 +194,10 @@ def _hash_the_rest(
     files.melt()
 
 
-def _publish(catalogue: Catalogue, rows: _Rows, model: Model, order: Order) -> Summary:
+def _publish(
+    catalogue: Catalogue, rows: _Rows, model: Model, order: Order, newest: str | None
+) -> Summary:
+    """newest: the version that is not built again if it holds just this."""
     kept = np.ones(len(rows.paths), bool)
     kept[list(rows.rejected)] = False
     rejected = [(rows.paths[row], reason) for row, reason in rows.rejected.items()]
@@ -204,13 +217,18 @@ def _publish(catalogue: Catalogue, rows: _Rows, model: Model, order: Order) -> S
         },
         index_mode=order.index_mode,
     )
-    manifest = versions.publish(order.index_root, order.version, contents, order.replace)
+    is_new = newest is None or not versions.holds(order.index_root / newest, contents)
+    if is_new:
+        manifest = versions.publish(order.index_root, order.version, contents, order.replace)
+    else:
+        manifest = versions.read_manifest(order.index_root / newest)
     _rejected_report(order).unlink(missing_ok=True)
     read = kept & ~rows.unchanged & ~rows.computed
     contents_of = rows.digests.view("V32")[:, 0]
     duplicates = int(np.isin(contents_of[read], contents_of[rows.computed]).sum())
     return Summary(
         manifest,
+        is_new,
         rejected,
         computed=int(rows.computed.sum()),
         unchanged=int(rows.unchanged.sum()),

@@ -181,6 +181,7 @@ def _self_retrieval(
             max_pixels=max_pixels(),
         )
         codes = (one.code and np.frombuffer(one.code, np.uint8) for one in hashed)
+    progress(0, count)
     for done, (row, code) in enumerate(zip(rows, codes, strict=True), 1):
         if code is None:
             unreadable += 1

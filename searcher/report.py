@@ -29,6 +29,7 @@ class Report:
 
     against: the version it was compared with, None when none was live.  created, forced: UTC, ISO
     8601; forced is when somebody overrode the refusals, None otherwise.  refusals: sentences.
+    rolled_back: when somebody went back from it to the version before.
     """
 
     version: str
@@ -37,6 +38,7 @@ class Report:
     measures: list[Measure]
     refusals: list[str]
     forced: str | None = None
+    rolled_back: str | None = None
 
     @property
     def verdict(self) -> str:
@@ -73,6 +75,13 @@ def force(root: Path, version: str) -> Report | None:
         report = dataclasses.replace(report, forced=now())
         versions.write_report(root, version, report.as_json())
     return report
+
+
+def roll_back(root: Path, version: str) -> None:
+    """Record that somebody went back from a version.  Raises VersionError, OSError."""
+    if report := stored(versions.existing(root, version)):
+        rolled_back = dataclasses.replace(report, rolled_back=now())
+        versions.write_report(root, version, rolled_back.as_json())
 
 
 def now() -> str:

@@ -1,5 +1,6 @@
 """The change from one live version to another, seen through to every worker that answers."""
 
+import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -63,7 +64,11 @@ def roll_back(
                 f"no version was live before {versions.live(root) or 'now'} and is still there; "
                 "activate one by its number"
             )
-        return _switch(root, way_back[-1], way_back[:-1], where, seconds)
+        done = _switch(root, way_back[-1], way_back[:-1], where, seconds)
+        if done.before in versions.versions(root):
+            with contextlib.suppress(VersionError):  # a damaged report does not undo the way back
+                report.roll_back(root, done.before)
+        return done
 
 
 def _switch(root: Path, version: str, way_back: list[str] | None, where, seconds) -> Switch:

@@ -133,6 +133,17 @@ def versions(root: Path) -> list[str]:
     return sorted((name for name in found if (root / name / _MANIFEST).is_file()), key=parse)
 
 
+def next_minor(root: Path) -> str:
+    """The number for the next version: of the newest one the next minor, 1.0.0 when there is none.
+    Raises VersionError when there is no next."""
+    if not (names := versions(root)):
+        return "1.0.0"
+    major, minor, _ = parse(names[-1])
+    name = f"{major}.{minor + 1}.0"
+    parse(name)
+    return name
+
+
 def existing(root: Path, version: str) -> Path:
     """The folder of a published version.  Raises VersionError that names those that exist."""
     parse(version)
@@ -270,6 +281,14 @@ def _read_before(root: Path) -> list[str]:
         return (root / _BEFORE).read_text(encoding="utf-8", errors="replace").split()
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+@contextlib.contextmanager
+def reindexing(root: Path) -> Iterator[None]:
+    """Hold the lock under which one process at a time goes the whole way from a catalogue to a
+    live version.  Raises VersionError when another holds it or the folder cannot be written."""
+    with _locked(root, ".reindexing", f"another reindex of {root} runs; wait until it has ended"):
+        yield
 
 
 @contextlib.contextmanager
@@ -415,6 +434,30 @@ def _clear_up(root: Path) -> None:
     for old in root.glob(_OLD + "*"):
         place = root / old.name.removeprefix(_OLD)
         shutil.rmtree(old) if place.exists() else os.rename(old, place)
+
+
+def holds(folder: Path, contents: Contents) -> bool:
+    """Whether the version in `folder` would not differ from one of these contents but by its number
+    and by its rejected lines' reasons.  A damaged one holds nothing."""
+    try:
+        manifest = read_manifest(folder)
+        is_alike = (
+            manifest.rows == len(contents.paths)
+            and manifest.rejected == len(contents.rejected)
+            and manifest.index_mode == INDEX_MODES[contents.index_mode]
+            and manifest.model.get("sha256", "") == contents.model_sha256
+        )
+        if not is_alike or verify(folder):
+            return False
+        index, own = open_index(folder, manifest)
+    except (OSError, RuntimeError, ValueError):
+        return False
+    paths = contents.paths if isinstance(contents.paths, Paths) else Paths.of(contents.paths)
+    return (
+        np.array_equal(own.paths.offsets, paths.offsets)
+        and np.array_equal(own.paths.text, paths.text)
+        and np.array_equal(index.codes, contents.codes)
+    )
 
 
 def check_new(root: Path, version: str, replace: bool = False) -> None:

@@ -2,15 +2,13 @@
 
 import contextlib
 import shlex
-import subprocess
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from efiss.commands.search import table
-from efiss.commands.serve import Stopped, stopping_on_signals
+from efiss.stopping import Stopped, stopping_on_signals
 
 DATALAKE = Path("demo/datalake")
 DATABASE, INDEX, MODEL_STORE = Path("database_info.txt"), Path("index"), Path("model_store")
@@ -77,6 +75,7 @@ def _prepare(steps: Steps) -> None:
     from efiss.commands.demo_catalogue import demo_catalogue
     from handlers.archive import write_archive
     from indexer.main import main as index
+    from indexer.reindex import extract
     from searcher import versions
 
     def unless(there: bool, name: str, make) -> None:
@@ -90,7 +89,7 @@ def _prepare(steps: Steps) -> None:
         "draw the demo catalogue",
         lambda: demo_catalogue.main([str(DATALAKE)], standalone_mode=False),
     )
-    unless(DATABASE.is_file(), "extract the datalake", _extract)
+    unless(DATABASE.is_file(), "extract the datalake", lambda: extract(DATALAKE, DATABASE))
     unless(
         versions.live(INDEX) or VERSION in versions.versions(INDEX),
         "index the catalogue",
@@ -104,13 +103,6 @@ def _prepare(steps: Steps) -> None:
     unless(
         _archive_is_fresh(live), "pack the archive", lambda: write_archive(INDEX, live, MODEL_STORE)
     )
-
-
-def _extract() -> None:
-    script = Path(find_spec("indexer").origin).with_name("extract_datalake.sh")
-    done = subprocess.run(["bash", script, DATALAKE], text=True, capture_output=True)
-    if done.returncode != 0:
-        raise RuntimeError(done.stderr.strip())
 
 
 def _archive_is_fresh(live: str) -> bool:

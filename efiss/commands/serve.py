@@ -1,13 +1,12 @@
 """`efiss archive`, `efiss serve`."""
 
-import contextlib
-import signal
 import sys
 from pathlib import Path
 
 import click
 
 from efiss.commands import INDEX_ROOT, MODEL_STORE
+from efiss.stopping import Stopped, stopping_on_signals
 
 
 @click.command()
@@ -87,25 +86,3 @@ def serve(index_root: Path, model_store: Path, config: Path) -> None:
         click.echo("stopped")
     except (StartError, JavaError, SettingError, OSError) as error:
         raise click.ClickException(str(error)) from error
-
-
-class Stopped(BaseException):
-    """A signal asked this process to end."""
-
-
-@contextlib.contextmanager
-def stopping_on_signals():
-    """SIGTERM and SIGINT raise Stopped inside, once; while things are being stopped, further ones
-    change nothing."""
-
-    def stop(number, frame):
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, signal.SIG_IGN)
-        raise Stopped
-
-    before = {name: signal.signal(name, stop) for name in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)

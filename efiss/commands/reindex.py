@@ -1,0 +1,185 @@
+"""`efiss reindex`."""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+import click
+
+from efiss.commands import BACKEND, CONFIG, INDEX_ROOT, URI
+from efiss.commands.check import table
+from efiss.commands.live import WAIT
+from efiss.exits import NOTHING_NEW, REFUSED
+from efiss.stopping import Stopped, stopping_on_signals
+from indexer.options import DEVICE, INDEX_MODE, MODEL_PATH, NUM_WORKERS
+from indexer.progress import Pace
+
+PAUSES = {True: 0.25, False: 30.0}
+"""Seconds between two counts of a step, as JSON and in a log."""
+
+
+@click.command()
+@click.option(
+    "--datalake",
+    envvar="EFISS_DATALAKE",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    help="Folder of shops to list into --database first; without it, the list is taken as it is.",
+)
+@click.option(
+    "--database",
+    envvar="EFISS_DATABASE",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    default="database_info.txt",
+    show_default=True,
+    help="The catalogue: one image path a line.",
+)
+@click.option(
+    "--new_index_database_version",
+    metavar="MAJOR.MINOR.PATCH",
+    help="Number of the version; by default the next minor, and nothing is built when the newest "
+    "version holds just this catalogue.",
+)
+@MODEL_PATH
+@DEVICE
+@NUM_WORKERS
+@INDEX_MODE
+@click.option(
+    "--keep",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="How many versions stay; beside these the live one, the one before, and those in use.",
+)
+@click.option(
+    "--force", is_flag=True, help="Also take a version that is judged unfit; that is recorded."
+)
+@CONFIG
+@WAIT
+@BACKEND
+@URI
+@INDEX_ROOT
+@click.option("--json", "as_json", is_flag=True, help="Tell every step as a line of JSON.")
+def reindex(**options) -> None:
+    """List, index, check, activate and prune: for cron, a systemd timer or a CronJob.
+
+    What was hashed before is not hashed again, the version is judged as `efiss check` does before
+    it goes live, and the service answers all the while. It may be killed at any moment; the next
+    run goes on from there. Two never run at once.
+
+    \b
+    Exit codes:
+      0  the catalogue as it is now is live
+      1  it failed; a sentence on stderr says why, and the old version is live
+      2  an option is wrong
+      3  nothing new: the live version holds just this catalogue
+      4  refused: the version was judged unfit, and the old one is live
+
+    \b
+    Example, every night at three (docs/operating.md has a systemd timer and a CronJob):
+      0 3 * * *  cd /srv/shop && .venv/bin/efiss reindex --datalake data >> reindex.log 2>&1
+    """
+    from indexer import reindex as steps
+
+    teller = Teller(options.pop("as_json"))
+    start = time.monotonic()
+    try:
+        with stopping_on_signals():
+            outcome = steps.reindex(_plan(**options), teller.tell)
+    except Stopped:
+        raise click.ClickException(
+            "stopped; the version that was live is live, and what was hashed is kept"
+        ) from None
+    except (ValueError, RuntimeError, OSError) as error:
+        raise click.ClickException(f"{teller.step}: {error}") from error
+    teller.end(outcome, time.monotonic() - start)
+    codes = {steps.DONE: 0, steps.NOTHING_NEW: NOTHING_NEW, steps.REFUSED: REFUSED}
+    raise SystemExit(codes[outcome.state])
+
+
+def _plan(
+    datalake: Path | None,
+    database: Path,
+    new_index_database_version: str | None,
+    model_path: Path,
+    device: str,
+    num_workers: int,
+    index_mode: str,
+    keep: int,
+    force: bool,
+    config: Path,
+    wait: float,
+    backend: str | None,
+    uri: str | None,
+    index_root: Path,
+):
+    from hashing.settings import BATCH_SIZE, max_pixels
+    from indexer.pipeline import Order
+    from indexer.reindex import Plan
+    from searcher import judge, milvus
+
+    thresholds = judge.read_thresholds(config)
+    order = Order(
+        database=database,
+        model_path=model_path,
+        device=device,
+        version=new_index_database_version,
+        index_root=index_root,
+        workers=num_workers,
+        batch_size=BATCH_SIZE,
+        max_pixels=max_pixels(),
+        index_mode=index_mode,
+        # Whether too many are unreadable is for the check to say, with all else that is wrong.
+        max_rejected=1.0,
+    )
+    return Plan(datalake, order, thresholds, milvus.place(backend, uri), keep, float(wait), force)
+
+
+class Teller:
+    """Tells what happens: to people in lines with the time, or to a program in lines of JSON."""
+
+    def __init__(self, as_json: bool):
+        self.step = "reindex"
+        self._as_json, self._told, self._pace = as_json, 0.0, None
+
+    def tell(self, event) -> None:
+        if event.step != self.step:
+            self.step, self._told, self._pace = event.step, time.monotonic(), None
+        if event.total and self._pace is None:
+            self._pace = Pace()
+        rate = self._pace.at(event.done) if event.total else 0.0
+        if not event.message and not self._is_due(event):
+            return
+        left = (event.total - event.done) / rate if rate else None
+        if self._as_json:
+            values = dataclasses.asdict(event) | {"rate": round(rate, 1), "seconds_left": left}
+            click.echo(json.dumps(values))
+        elif event.message:
+            self._say(event.message)
+        elif event.total:
+            over = f", {left / 60:,.0f} min left" if left else ""
+            self._say(f"{event.done:,} of {event.total:,}, {rate:,.0f}/s{over}")
+
+    def end(self, outcome, seconds: float) -> None:
+        if self._as_json:
+            report = outcome.report and outcome.report.as_json()
+            click.echo(json.dumps(dataclasses.asdict(outcome) | {"report": report}))
+            return
+        if outcome.report and outcome.report.verdict == outcome.state == "refused":
+            click.echo(table(outcome.report))
+        self.step = outcome.state.replace("_", " ")
+        self._say(f"{outcome.message} ({seconds:,.0f} s)")
+
+    def _is_due(self, event) -> bool:
+        """Whether a count is told now: not every picture's; to a program every step's last."""
+        now = time.monotonic()
+        is_last = self._as_json and event.done == event.total
+        if not is_last and now - self._told < PAUSES[self._as_json]:
+            return False
+        self._told = now
+        return True
+
+    def _say(self, text: str) -> None:
+        click.echo(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {self.step:8} {text}")

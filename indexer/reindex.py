@@ -1,0 +1,161 @@
+"""The whole way from a catalogue to a live version, once: what an operator has done every night.
+
+extract -> index -> (publish) -> check -> activate -> prune.  Every step is safe to kill: codes that
+were computed are kept, a version is there whole or not at all, and until the last worker answers
+from the new version the old one is live.  The next run goes on from there.
+"""
+
+import dataclasses
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from indexer.pipeline import IndexingError, Order, index_catalogue
+from searcher import judge, milvus, report, switch, versions
+from searcher.judge import Thresholds
+from searcher.report import Report
+
+DONE, NOTHING_NEW, REFUSED = "done", "nothing_new", "refused"
+
+_SCRIPT = Path(__file__).with_name("extract_datalake.sh")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What to do.
+
+    datalake: the folder of shops to list first, or None to take the list as it is.  order: what to
+    index, the list among it.  where: of Milvus, when it is searched there.  keep: versions that
+    stay, at the least.  wait: seconds that workers have to follow.  force: whether a version that
+    is judged unfit goes live all the same.
+    """
+
+    datalake: Path | None
+    order: Order
+    thresholds: Thresholds
+    where: milvus.Place | None = None
+    keep: int = 3
+    wait: float = switch.WAIT_SECONDS
+    force: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How it ended.  state: done, nothing_new or refused.  version: the one that was built, or
+    that holds the same already.  before: the version that was live until then."""
+
+    state: str
+    version: str
+    before: str | None
+    message: str
+    report: Report | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """Something that happened in a step.  done of total: pictures, or rows sent; 0 of 0 when
+    nothing is counted.  message: a line for the log, empty when only the count has changed."""
+
+    step: str
+    done: int = 0
+    total: int = 0
+    message: str = ""
+
+
+Tell = Callable[[Event], None]
+
+
+def reindex(plan: Plan, tell: Tell = lambda event: None) -> Outcome:
+    """Bring the catalogue as it is now live, in one go.
+
+    Raises VersionError, CatalogueError, ModelError, IndexingError, SettingError,
+    milvus.Unavailable or OSError; the live version is then as it was.
+    """
+    root = plan.order.index_root
+    with versions.reindexing(root):
+        if plan.datalake is not None:
+            tell(Event("extract", message=f"listing {plan.datalake}"))
+            tell(Event("extract", message=extract(plan.datalake, plan.order.database)))
+        summary = _index(plan, tell)
+        version, live = summary.manifest.version, versions.live(root)
+        if version == live:
+            message = f"version {live} is live and holds just this catalogue"
+            return Outcome(NOTHING_NEW, live, live, message, report.stored(root / live))
+        if not summary.is_new and not plan.force and _was_rolled_back(root, version):
+            message = (
+                f"version {version} holds just this catalogue, and somebody rolled back from it: "
+                f"`efiss activate {version}` or --force takes it all the same"
+            )
+            return Outcome(REFUSED, version, live, message, report.stored(root / version))
+        if plan.where:
+            tell(Event("publish", message=f"publishing {version} in Milvus"))
+            milvus.publish(root, version, plan.where, False, _counting("publish", tell))
+        judged = _check(plan, version, tell)
+        if judged.verdict == report.REFUSED:
+            message = f"version {version} stays off: {'; '.join(judged.refusals)}"
+            return Outcome(REFUSED, version, live, message, judged)
+        tell(Event("activate", message=f"switching from {live or 'none'} to {version}"))
+        done = switch.activate(root, version, plan.where, plan.wait)
+        followed = f"{done.workers} workers answer" if done.workers else "no service follows now"
+        tell(Event("activate", message=f"version {version} is live, {followed}"))
+        _prune(plan, tell)
+        return Outcome(DONE, version, done.before, f"version {version} is live", judged)
+
+
+def extract(datalake: Path, database: Path) -> str:
+    """List the pictures of a folder of shops into the file `database`; returns how many in words.
+
+    Raises IndexingError.
+    """
+    command = ["bash", _SCRIPT, "-o", database, "--", datalake]
+    done = subprocess.run(command, text=True, errors="replace", capture_output=True)
+    if done.returncode != 0:
+        raise IndexingError(done.stderr.strip().replace("\n", "; "))
+    return "; ".join([*done.stdout.splitlines(), *done.stderr.splitlines()])
+
+
+def _index(plan: Plan, tell: Tell):
+    tell(Event("index", message=f"indexing {plan.order.database}"))
+    summary = index_catalogue(plan.order, _counting("index", tell))
+    known = summary.unchanged + summary.by_content + summary.duplicates
+    built = "built" if summary.is_new else "there already, it holds just this catalogue"
+    tell(
+        Event(
+            "index",
+            message=f"version {summary.manifest.version} {built}: {summary.manifest.rows:,} rows, "
+            f"{summary.computed:,} hashed now, {known:,} known, {len(summary.rejected):,} rejected",
+        )
+    )
+    return summary
+
+
+def _was_rolled_back(root: Path, version: str) -> bool:
+    judged = report.stored(root / version)
+    return judged is not None and judged.rolled_back is not None
+
+
+def _check(plan: Plan, version: str, tell: Tell) -> Report:
+    root = plan.order.index_root
+    tell(Event("check", message=f"checking {version}"))
+    judged = judge.judge(
+        root, version, plan.thresholds, plan.order.device, _counting("check", tell)
+    )
+    if plan.force:
+        judged = report.force(root, version)
+    tell(Event("check", message=f"version {version}: {judged.verdict}"))
+    return judged
+
+
+def _prune(plan: Plan, tell: Tell) -> None:
+    """What cannot be removed now is no failure: the new version is live."""
+    tell(Event("prune"))
+    try:
+        removed = switch.prune(plan.order.index_root, plan.keep)
+    except (versions.VersionError, OSError) as error:
+        tell(Event("prune", message=f"old versions stay: {error}"))
+        return
+    tell(Event("prune", message=f"removed {', '.join(removed) or 'nothing'}"))
+
+
+def _counting(step: str, tell: Tell):
+    return lambda done, total: tell(Event(step, done, total))
