@@ -1,15 +1,39 @@
 """The admin service: all its routes in one application."""
 
-from fastapi import FastAPI
+import contextlib
 
-from admin import errors
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from admin import errors, health, operate, reindex
+from admin.access import Guard
+from admin.jobs import Jobs
+from admin.runner import Runner
 from admin.settings import Settings
-from efiss import __version__
+
+_ABOUT = """Reindexing, versions, health and the search page.
+
+Where a token is configured, everything that changes something, and the details of jobs, needs the
+header `Authorization: Bearer TOKEN`."""
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application; each part adds its own routes."""
-    app = FastAPI(title="efiss-ai admin", version=__version__, redoc_url=None)
+    """The application; each part brings its own routes.  Raises SettingError when it is started
+    on an index folder that it cannot work on."""
+
+    @contextlib.asynccontextmanager
+    async def running(app: FastAPI):
+        with contextlib.closing(Jobs(settings.index_root)) as app.state.jobs:
+            app.state.runner = Runner(settings, app.state.jobs)
+            yield
+            await app.state.runner.close()
+
+    app = FastAPIOffline(
+        title="efiss-ai admin", description=_ABOUT, version="1", redoc_url=None, lifespan=running
+    )
     app.state.settings = settings
+    app.add_middleware(Guard, settings=settings)
     errors.add_to(app)
+    for part in (reindex, operate, health):
+        app.include_router(part.router(settings))
     return app

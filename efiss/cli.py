@@ -31,6 +31,7 @@ COMMANDS = {
     "remove": ("efiss.commands.live:remove", "Remove versions that nobody needs."),
     "archive": ("efiss.commands.serve:archive", "Pack a version into a model archive."),
     "serve": ("efiss.commands.serve:serve", "Run the search service."),
+    "admin": ("efiss.commands.admin:admin", "Run the admin service and its page."),
     "search": ("efiss.commands.search:search", "Ask the service for pictures like some."),
     "train": ("efiss.commands.train:train", "Train a hashing model."),
     "export": ("efiss.commands.export:export", "Write a run's checkpoint as a model."),

@@ -5,7 +5,6 @@ Java is started directly: TorchServe's own launcher leaves Java behind when it i
 
 import collections
 import contextlib
-import ctypes
 import dataclasses
 import http.client
 import io
@@ -30,6 +29,7 @@ from handlers import MODEL_NAME, MODEL_VERSION
 from handlers.archive import archive_of
 from handlers.java import find_java
 from hashing import settings
+from hashing.processes import end_with_parent
 from searcher import client
 
 HERE = Path(__file__).resolve().parent
@@ -40,8 +40,6 @@ STOP_SECONDS = 3
 WORKER_DEATHS_BEFORE_GIVING_UP = 3
 MOST_WORKERS_BY_DEFAULT = 4
 LONGEST_SOCKET_PATH = 107
-PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
 _WORKER_DIED = "Backend worker process died"
 
 
@@ -221,7 +219,7 @@ class Service:
             env=environment,
             cwd=self._folder,
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -287,12 +285,6 @@ class Service:
     def _failed(self, sentence: str) -> StartError:
         self._reader.join(timeout=1)
         return StartError(f"{sentence}; its last lines:\n{''.join(self._last_lines).rstrip()}")
-
-
-def _end_with_parent() -> None:
-    """Have the kernel end Java when this process is killed and cannot do it any more (Linux)."""
-    if sys.platform == "linux":
-        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -1,14 +1,19 @@
 """`efiss demo`: the whole way once, from nothing to an answer."""
 
 import contextlib
+import os
 import shlex
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from efiss.commands.search import table
 from efiss.stopping import Stopped, stopping_on_signals
+from hashing.processes import end_with_parent
 
 DATALAKE = Path("demo/datalake")
 DATABASE, INDEX, MODEL_STORE = Path("database_info.txt"), Path("index"), Path("model_store")
@@ -18,11 +23,11 @@ VERSION = "1.0.0"
 
 @click.command()
 def demo() -> None:
-    """Draw a demo catalogue, index it, pack it, serve it and ask it one question.
+    """Draw a demo catalogue, index it, pack it, serve it with its page and ask it one question.
 
     Everything is made in the current folder: demo/, database_info.txt, index/ and model_store/.
     What is already there is kept. The service runs until Ctrl-C or SIGTERM; its environment
-    variables are those of `efiss serve`, its log is demo/torchserve.log.
+    variables are those of `efiss serve` and `efiss admin`, its log is demo/torchserve.log.
 
     \b
     Example:
@@ -37,6 +42,7 @@ def demo() -> None:
             settings = Settings.from_environment()
             _prepare(steps)
             with (
+                contextlib.ExitStack() as stack,
                 LOG.open("w", encoding="utf-8") as log,
                 Service(settings, CONFIG, MODEL_STORE, INDEX, log) as service,
             ):
@@ -44,12 +50,38 @@ def demo() -> None:
                     service.wait_until_ready()
                 with steps.step("first query"):
                     photo, answer = _first_query(service.url)
-                _show(steps, service.url, photo, answer)
+                with steps.step("start the page"):
+                    page = stack.enter_context(_admin(settings.url))
+                _show(steps, service.url, page, photo, answer)
                 service.wait()
     except Stopped:
         click.echo("stopped")
     except (StartError, JavaError, ValueError, RuntimeError, OSError) as error:
         raise click.ClickException(str(error)) from error
+
+
+@contextlib.contextmanager
+def _admin(service_url: str) -> Iterator[str]:
+    """A running `efiss admin` over the demo's catalogue, in a process of its own; its address."""
+    environment = {"EFISS_DATALAKE": str(DATALAKE), "EFISS_SERVICE_URL": service_url} | os.environ
+    process = subprocess.Popen(
+        [sys.executable, "-m", "efiss", "admin", "--index_root", str(INDEX)],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is for this process, which ends that one
+        preexec_fn=end_with_parent,
+    )
+    try:
+        ready = process.stdout.readline()
+        if not ready.startswith("ready: "):
+            raise RuntimeError(process.stderr.read().strip().removeprefix("Error: "))
+        yield ready.removeprefix("ready: ").strip()
+    finally:
+        process.terminate()
+        process.communicate()
 
 
 class Steps:
@@ -126,13 +158,14 @@ def _first_query(url: str) -> tuple[Path, dict]:
     return photo, search(url, photo.read_bytes(), top_k=5)
 
 
-def _show(steps: Steps, url: str, photo: Path, answer: dict) -> None:
+def _show(steps: Steps, url: str, page: str, photo: Path, answer: dict) -> None:
     from searcher.client import PATH
 
     click.echo(f"\nquery {photo}\n{table(answer)}\n")
     for name, seconds in steps.seconds:
         click.echo(f"  {name:26}" + ("already there" if seconds is None else f"{seconds:6.1f} s"))
-    click.echo(f"\nready: {url}{PATH}\n\nAsk it yourself, from another shell in this folder:\n")
+    click.echo(f"\nready: {url}{PATH}\npage:  {page}")
+    click.echo("\nAsk it yourself, from another shell in this folder:\n")
     click.echo(
         '  (printf \'{"top_k": 5, "debug": true, "image": "\'; '
         f"base64 < {shlex.quote(str(photo))} | tr -d '\\n'; printf '\"}}') |\n"

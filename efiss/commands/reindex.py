@@ -154,7 +154,8 @@ class Teller:
             return
         left = (event.total - event.done) / rate if rate else None
         if self._as_json:
-            values = dataclasses.asdict(event) | {"rate": round(rate, 1), "seconds_left": left}
+            values = dataclasses.asdict(event)
+            values |= {"rate": round(rate, 1), "seconds_left": left and round(left, 1)}
             click.echo(json.dumps(values))
         elif event.message:
             self._say(event.message)

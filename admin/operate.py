@@ -1,0 +1,126 @@
+"""Routes of the versions: what there is, and which one is live."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends
+from pydantic import BaseModel, ConfigDict
+
+from admin.access import authorised, limited
+from admin.errors import Refusal
+from admin.settings import Settings
+from hashing.settings import SettingError
+from searcher import milvus, report, switch, versions
+from searcher.switch import Switch
+from searcher.versions import VersionError
+
+
+class Activation(BaseModel):
+    """force: also a version that was judged unfit; that is recorded."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    force: bool = False
+
+
+def router(settings: Settings) -> APIRouter:
+    root = settings.index_root
+    routes = APIRouter(prefix="/api", tags=["versions"])
+    changing = [Depends(authorised), Depends(limited("60/minute", "switch"))]
+
+    @routes.get("/session")
+    def session() -> dict:
+        """Whether calls that change something need the token."""
+        return {"token_required": settings.token is not None}
+
+    @routes.get("/versions")
+    def listed() -> dict:
+        """The versions, the lowest number first."""
+        live, way_back = versions.live(root), versions.before(root)
+        target = way_back[-1] if way_back else None
+        return {
+            "live": live,
+            "rollback_to": target,
+            "versions": [
+                _described(settings, name, live, target) for name in versions.versions(root)
+            ],
+        }
+
+    @routes.get("/versions/{version}/report", dependencies=[Depends(authorised)])
+    def judgement(version: str) -> dict:
+        """What `efiss check` found."""
+        judged = _checked(lambda: report.stored(_existing(settings, version)))
+        if judged is None:
+            raise Refusal(
+                404, "no_report", f"version {version} was not checked; `efiss check` does"
+            )
+        return judged.as_json()
+
+    @routes.post("/versions/{version}/activate", dependencies=changing)
+    def activate(version: str, wanted: Annotated[Activation | None, Body()] = None) -> dict:
+        """Make a version live; answers when every worker answers from it."""
+        _existing(settings, version)
+        force = wanted is not None and wanted.force
+        return _switched(lambda: switch.activate(root, version, milvus.place(), force=force))
+
+    @routes.post("/rollback", dependencies=changing)
+    def roll_back() -> dict:
+        """Make the version live that was live before; again, the one before that."""
+        return _switched(lambda: switch.roll_back(root, milvus.place()))
+
+    return routes
+
+
+def _described(settings: Settings, name: str, live: str | None, target: str | None) -> dict:
+    described = {
+        "version": name,
+        "is_live": name == live,
+        "is_rollback_target": name == target,
+        "damaged": None,
+    }
+    try:
+        manifest = versions.read_manifest(settings.index_root / name)
+        judged = report.stored(settings.index_root / name)
+    except VersionError as error:
+        return described | {"damaged": str(error)}
+    return described | {
+        "rows": manifest.rows,
+        "rejected": manifest.rejected,
+        "created": manifest.created,
+        "index_mode": manifest.index_mode,
+        "model": manifest.model,
+        "bytes": sum(file["bytes"] for file in manifest.files.values()),
+        "verified": judged.verdict if judged else None,
+    }
+
+
+def _existing(settings: Settings, version: str):
+    try:
+        return versions.existing(settings.index_root, version)
+    except VersionError:
+        raise Refusal(
+            404, "unknown_version", "there is no such version; /api/versions lists them"
+        ) from None
+
+
+def _switched(do) -> dict:
+    done: Switch = _checked(do)
+    return {
+        "result": "success",
+        "previous_index_database_version": done.before,
+        "index_database_version": done.version,
+        "workers": done.workers,
+    }
+
+
+def _checked(do):
+    """What is refused is answered in the words of the command line."""
+    try:
+        return do()
+    except switch.Unfit as error:
+        raise Refusal(409, "unfit", str(error)) from None
+    except VersionError as error:
+        raise Refusal(409, "refused", str(error)) from None
+    except milvus.Unavailable as error:
+        raise Refusal(503, "search_unavailable", str(error)) from None
+    except (SettingError, OSError) as error:
+        raise Refusal(500, "failed", str(error)) from None

@@ -1,0 +1,200 @@
+"""Routes of reindexing: the contract's call, and jobs to watch."""
+
+import datetime
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from admin import jobs
+from admin.access import authorised, limited
+from admin.errors import Refusal
+from admin.jobs import Job
+from admin.runner import options
+from admin.settings import Settings
+from searcher import versions
+from searcher.versions import VersionError
+
+NEWEST_JOBS = 50
+_VERSION = r"^(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){2}$"
+
+
+class ReindexRequest(BaseModel):
+    """What to build.  Every field may be left out, and the body as well."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    new_index_database_version: Annotated[
+        str | None,
+        Field(
+            pattern=_VERSION,
+            description="number of the version; the next minor by default, and then nothing is "
+            "built when the newest version holds just this catalogue",
+            examples=["1.2.0"],
+        ),
+    ] = None
+    mode: Annotated[
+        Literal["default", "unnecessary fast"],
+        Field(description="default: exact search; unnecessary fast: approximate search"),
+    ] = "default"
+    model_path: Annotated[
+        str | None,
+        Field(
+            max_length=4096,
+            description="a .pt file, or a folder that holds one, in the folder of the models",
+            examples=["torchscripts_models/relahash-medium-64bits.pt"],
+        ),
+    ] = None
+    wait: Annotated[bool, Field(description="false: answer at once with a job to watch")] = True
+    force: Annotated[
+        bool, Field(description="also take a version that is judged unfit; that is recorded")
+    ] = False
+
+
+class Reindexed(BaseModel):
+    """The version that is live now."""
+
+    result: Literal["success", "nothing new"]
+    previous_index_database_version: str | None
+    index_database_version: str
+    timestamp: Annotated[str, Field(description="UTC", examples=["2020-05-02 12:00:00"])]
+
+
+_BODY = {
+    "requestBody": {
+        "content": {"application/json": {"schema": ReindexRequest.model_json_schema()}},
+        "required": False,
+    }
+}
+
+
+def router(settings: Settings) -> APIRouter:
+    routes = APIRouter(prefix="/api", dependencies=[Depends(authorised)], tags=["reindexing"])
+
+    @routes.post(
+        "/reindex",
+        response_model=Reindexed,
+        responses={
+            202: {"description": "a job was started"},
+            409: {"description": "a job runs, the version exists, or it was judged unfit"},
+        },
+        openapi_extra=_BODY,
+        dependencies=[Depends(limited("30/minute", "reindex"))],
+    )
+    async def reindex(request: Request, prefer: Annotated[str, Header()] = ""):
+        """Index the configured catalogue; the new version is live when this answers."""
+        wanted = _parsed(await request.body())
+        _check_number(settings, wanted.new_index_database_version)
+        model = _model(settings, wanted.model_path)
+        runner = request.app.state.runner
+        asked = wanted.model_dump(exclude_unset=True)
+        try:
+            job = await runner.start(
+                asked,
+                options(
+                    settings, wanted.new_index_database_version, wanted.mode, model, wanted.force
+                ),
+            )
+        except jobs.Busy as error:
+            raise Refusal(409, "job_running", str(error), job_id=error.id) from None
+        if not wanted.wait or "respond-async" in re.split(r"[,;\s]+", prefer.lower()):
+            where = {"Location": f"/api/jobs/{job.id}", "Preference-Applied": "respond-async"}
+            return JSONResponse({"job": job.as_json()}, 202, where)
+        return _answer(await runner.ended(job.id))
+
+    @routes.get("/jobs")
+    async def newest(request: Request) -> dict:
+        """The newest jobs, the newest first."""
+        return {"jobs": [job.as_json() for job in request.app.state.jobs.newest(NEWEST_JOBS)]}
+
+    @routes.get("/jobs/{id}")
+    async def job(id: int, request: Request) -> dict:
+        """A job: its state, step, progress, rate, time left, and its report when it has ended."""
+        return _existing(request, id).as_json()
+
+    @routes.get("/jobs/{id}/events", response_class=EventSourceResponse)
+    async def events(id: int, request: Request):
+        """The job now and at every change, as server-sent events, until it has ended."""
+        async for job in request.app.state.runner.follow(_existing(request, id).id):
+            yield ServerSentEvent(event="job", data=job.as_json())
+
+    @routes.post("/jobs/{id}/cancel", status_code=202)
+    async def cancel(id: int, request: Request, response: Response) -> dict:
+        """Stop a job; what it has hashed is kept, and the live version stays."""
+        job = _existing(request, id)
+        if job.has_ended:
+            raise Refusal(409, "job_ended", f"job {id} has ended: {job.state}")
+        await request.app.state.runner.cancel(id)
+        return _existing(request, id).as_json()
+
+    return routes
+
+
+def _parsed(body: bytes) -> ReindexRequest:
+    """The request, whatever content type it came with: curl -d says that it is a form."""
+    try:
+        return ReindexRequest.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise Refusal(422, "bad_request", _sentence(field, first)) from None
+
+
+def _sentence(field: str, error: dict) -> str:
+    if field == "new_index_database_version":
+        return f"{field} must be MAJOR.MINOR.PATCH, for example 1.5.0"
+    if error["type"] == "extra_forbidden":
+        return f"there is no field {field!r}; there are {', '.join(ReindexRequest.model_fields)}"
+    return f"{field or 'the body'}: {error['msg']}"
+
+
+def _check_number(settings: Settings, version: str | None) -> None:
+    try:
+        if version:
+            versions.check_new(settings.index_root, version)
+    except VersionError:
+        raise Refusal(
+            409, "version_exists", f"version {version} exists; choose a new number or leave it out"
+        ) from None
+
+
+def _model(settings: Settings, given: str | None) -> Path:
+    """A model inside the folder of the models; that folder itself when none is given."""
+    folder = settings.models.resolve()
+    if given is None:
+        return folder
+    for path in (Path(given), folder / given) if "\0" not in given else ():
+        path = path.resolve()
+        is_model = path.is_dir() or (path.suffix == ".pt" and path.is_file())
+        if is_model and path.is_relative_to(folder):
+            return path
+    raise Refusal(
+        400,
+        "bad_model_path",
+        f"model_path must be a .pt file, or a folder that holds one, inside {settings.models}",
+    )
+
+
+def _existing(request: Request, id: int) -> Job:
+    found = request.app.state.jobs.get(id) if 0 < id < 2**63 else None
+    if found is None:
+        raise Refusal(404, "unknown_job", "there is no such job; /api/jobs lists them")
+    return found
+
+
+def _answer(job: Job) -> dict:
+    results = {jobs.DONE: "success", jobs.NOTHING_NEW: "nothing new"}
+    if job.state not in results:
+        status = 500 if job.state in (jobs.FAILED, jobs.INTERRUPTED) else 409
+        raise Refusal(status, f"reindex_{job.state}", job.message, job_id=job.id)
+    ended = datetime.datetime.fromisoformat(job.ended)
+    return {
+        "result": results[job.state],
+        "previous_index_database_version": job.previous_index_database_version,
+        "index_database_version": job.index_database_version,
+        "timestamp": ended.strftime("%Y-%m-%d %H:%M:%S"),
+    }

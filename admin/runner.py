@@ -1,0 +1,157 @@
+"""Runs a job: `efiss reindex` in a process of its own, followed line by line.
+
+The process ends with the service, however that ends; a search that is being answered, and this
+service itself, never share a process with the work.
+"""
+
+import asyncio
+import collections
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from admin import jobs
+from admin.jobs import Job, Jobs
+from admin.settings import Settings
+from hashing.processes import end_with_parent
+
+LONGEST_LINE = 2**20
+STOP_SECONDS = 20
+
+
+class Runner:
+    """Starts, follows and cancels jobs, one at a time."""
+
+    def __init__(self, settings: Settings, store: Jobs):
+        self._settings, self._jobs = settings, store
+        self._changed = asyncio.Condition()
+        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task | None = None
+        self._stopped: str | None = None  # what becomes of a job that is asked to end
+
+    async def start(self, request: dict, options: list[str]) -> Job:
+        """Start a job.  request: as it was asked for.  options: of `efiss reindex`.
+
+        Raises jobs.Busy.
+        """
+        job = self._jobs.start(request)
+        self._stopped = None
+        self._task = asyncio.create_task(self._run(job.id, options))
+        return job
+
+    async def cancel(self, id: int) -> None:
+        """Ask the process of a running job to end; it keeps what it has done."""
+        running = self._jobs.running()
+        if running and running.id == id:
+            self._stop(jobs.CANCELLED)
+
+    async def follow(self, id: int) -> AsyncIterator[Job]:
+        """The job now and at every change, until it has ended."""
+        told = None
+        while told is None or not told.has_ended:
+            async with self._changed:
+                job = self._jobs.get(id)
+                if job == told:
+                    await self._changed.wait()
+                    continue
+            yield job
+            told = job
+
+    async def ended(self, id: int) -> Job:
+        """The job when it has ended."""
+        async for job in self.follow(id):
+            if job.has_ended:
+                return job
+
+    async def close(self) -> None:
+        """End the process that runs, if any."""
+        if self._task is None or self._task.done():
+            return
+        self._stop(jobs.INTERRUPTED)
+        _, late = await asyncio.wait([self._task], timeout=STOP_SECONDS)
+        if late and self._process:
+            self._process.kill()
+            await self._task
+
+    def _stop(self, state: str) -> None:
+        self._stopped = state
+        if self._process:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+
+    async def _run(self, id: int, options: list[str]) -> None:
+        try:
+            ending = await self._ending(id, options)
+        except Exception as error:  # whatever it is, the job must not seem to run for ever
+            ending = {"state": jobs.FAILED, "message": f"the reindex could not be run: {error}"}
+        finally:
+            self._process = None
+        await self._change(id, **ending, ended=jobs.now(), rate=None, seconds_left=None)
+
+    async def _ending(self, id: int, options: list[str]) -> dict:
+        """Run the process and follow it; what becomes of the job."""
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "efiss", "reindex", "--json"),
+            *("--index_root", self._settings.index_root, "--config", self._settings.config),
+            *options,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            preexec_fn=end_with_parent,
+            limit=LONGEST_LINE,
+        )
+        if self._stopped:  # while it was being started
+            self._stop(self._stopped)
+        errors = asyncio.create_task(_last_lines(self._process.stderr))
+        outcome = None
+        async for line in self._process.stdout:
+            told = json.loads(line)
+            if "state" in told:
+                outcome = told
+            else:
+                await self._count(id, told)
+        code = await self._process.wait()
+        said = await errors
+        if outcome:
+            return {
+                "state": outcome["state"],
+                "message": outcome["message"],
+                "index_database_version": outcome["version"],
+                "previous_index_database_version": outcome["before"],
+                "report": outcome["report"],
+            }
+        if self._stopped:
+            return {"state": self._stopped, "message": "stopped; what was hashed is kept"}
+        return {"state": jobs.FAILED, "message": said or f"it ended with exit code {code}"}
+
+    async def _count(self, id: int, told: dict) -> None:
+        names = ("step", "done", "total", "rate", "seconds_left")
+        await self._change(id, **{name: told[name] for name in names})
+
+    async def _change(self, id: int, **fields) -> None:
+        async with self._changed:
+            self._jobs.change(id, **fields)
+            self._changed.notify_all()
+
+
+async def _last_lines(stream: asyncio.StreamReader) -> str:
+    """What a process said last on stderr: the sentence that its error is."""
+    lines = collections.deque(maxlen=20)
+    async for line in stream:
+        lines.append(line.decode(errors="replace").rstrip())
+    text = "\n".join(lines)
+    return text.rpartition("Error: ")[2].strip()
+
+
+def options(settings: Settings, version: str | None, mode: str, model: Path, force: bool) -> list:
+    """Of `efiss reindex`, for the catalogue of the settings."""
+    return [
+        *(("--datalake", settings.datalake) if settings.datalake else ()),
+        *("--database", settings.database),
+        *("--model_path", model),
+        *("--index_mode", mode),
+        *(("--new_index_database_version", version) if version else ()),
+        *(("--force",) if force else ()),
+    ]

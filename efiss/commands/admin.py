@@ -1,0 +1,84 @@
+"""`efiss admin`."""
+
+import contextlib
+import socket
+from pathlib import Path
+
+import click
+
+from efiss.commands import CONFIG, INDEX_ROOT
+from efiss.stopping import Stopped, stopping_on_signals
+
+
+@click.command()
+@INDEX_ROOT
+@CONFIG
+def admin(index_root: Path, config: Path) -> None:
+    """Run the admin service: the page, reindexing over HTTP, versions, health.
+
+    It runs beside `efiss serve` until Ctrl-C or SIGTERM, in the folder where the catalogue's paths
+    begin. Without a token it serves this machine only.
+
+    \b
+    Environment:
+      EFISS_ADMIN_PORT        default EFISS_PORT + 1, which is 5001
+      EFISS_ADMIN_HOST        address to listen on, default 127.0.0.1; others need a token
+      EFISS_ADMIN_TOKEN       what callers that change something must show, or
+      EFISS_ADMIN_TOKEN_FILE  a file that holds it
+      EFISS_SERVICE_URL       of the search service, default http://127.0.0.1:EFISS_PORT
+      EFISS_DATALAKE          folder of shops that a reindex lists first, or
+      EFISS_DATABASE          the list of image paths, default database_info.txt
+      EFISS_MODELS            folder that models are taken from, default torchscripts_models
+
+    \b
+    Example:
+      EFISS_DATALAKE=data efiss admin
+    """
+    try:
+        import uvicorn
+
+        from admin.app import create_app
+    except ImportError as error:
+        raise click.ClickException(
+            f"a package is not installed ({error.name}): pip install 'efiss-ai[admin]'"
+        ) from error
+    from admin.jobs import Jobs
+    from admin.settings import Settings
+    from hashing.settings import SettingError
+
+    try:
+        settings = Settings.from_environment(index_root, config)
+        Jobs(settings.index_root).close()  # what is wrong with the folder is said here, in words
+        listening = _listening(settings.host, settings.port)
+    except SettingError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"ready: {settings.url}")
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings), log_level="warning", timeout_graceful_shutdown=STOP_SECONDS
+        )
+    )
+    with contextlib.suppress(Stopped), stopping_on_signals():
+        server.run(sockets=[listening])  # which raises the signal again that ended it
+    click.echo("stopped")
+
+
+STOP_SECONDS = 5
+"""How long requests under way have to end when the service is stopped."""
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    from hashing.settings import SettingError
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise SettingError(
+            f"port {port} on {host} cannot be used ({error.strerror}); stop what holds it, or set "
+            "EFISS_ADMIN_PORT to another one"
+        ) from error
+    return listening

@@ -1,0 +1,15 @@
+"""Processes that a process of ours starts."""
+
+import ctypes
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process, by SIGTERM, when its parent is killed and cannot do it any
+    more (Linux).  To be called between fork and exec."""
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
