@@ -42,9 +42,9 @@ def demo() -> None:
             settings = Settings.from_environment()
             _prepare(steps)
             with (
-                contextlib.ExitStack() as stack,
                 LOG.open("w", encoding="utf-8") as log,
                 Service(settings, CONFIG, MODEL_STORE, INDEX, log) as service,
+                contextlib.ExitStack() as stack,
             ):
                 with steps.step("start TorchServe"):
                     service.wait_until_ready()
@@ -69,7 +69,6 @@ def _admin(service_url: str) -> Iterator[str]:
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # Ctrl-C is for this process, which ends that one
         preexec_fn=end_with_parent,
@@ -77,7 +76,7 @@ def _admin(service_url: str) -> Iterator[str]:
     try:
         ready = process.stdout.readline()
         if not ready.startswith("ready: "):
-            raise RuntimeError(process.stderr.read().strip().removeprefix("Error: "))
+            raise RuntimeError("the admin service did not start; it said why above")
         yield ready.removeprefix("ready: ").strip()
     finally:
         process.terminate()
