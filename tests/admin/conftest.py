@@ -23,14 +23,14 @@ from tests.running import ROOT, wait_for
 PICTURES = 30
 
 
-class Slow(torch.nn.Module):
-    """Takes its time: what it costs to hash a picture can be seen."""
+class Busy(torch.nn.Module):
+    """Changes nothing, and takes a few tenths of a second for that."""
 
     def forward(self, x):
-        y = torch.zeros(700, 700)
-        for _ in range(30):
-            y = y @ y
-        return x + y[0, 0]
+        square = torch.eye(700) * (x[0, 0] * 0 + 1)  # not a constant, which would be folded
+        for _ in range(40):
+            square = square @ square
+        return x * square[0, 0]
 
 
 @dataclasses.dataclass
@@ -74,7 +74,7 @@ def set_up_shop(folder: Path) -> Path:
     (folder / "models" / "slow").mkdir(parents=True)
     (folder / "models" / "link").symlink_to("/etc")
     write_tiny_model(folder / "models", 1)
-    write_tiny_model(folder / "models" / "slow", 2, Slow())
+    write_tiny_model(folder / "models" / "slow", 2, Busy())
     return folder
 
 
