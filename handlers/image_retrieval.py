@@ -65,7 +65,8 @@ class ImageRetrievalHandler:
         )
         self._access_log = settings.access_log()
         self._metrics = Metrics(context)
-        self._follower.watch()
+        self._metrics.start()
+        self._follower.watch(self._metrics.serving)
         serving = self._follower.serving
         log.info("serving index version %s, %d rows", serving.version, serving.index.manifest.rows)
 
@@ -115,7 +116,7 @@ class ImageRetrievalHandler:
             record_of(context, i, job, answer, seconds)
             for i, (job, answer) in enumerate(zip(jobs, answers, strict=True))
         ]
-        self._metrics.count(answers, seconds)
+        self._metrics.count(records, seconds)
         if self._access_log:
             for record in records:
                 log.info("%s", json.dumps(vars(record)))

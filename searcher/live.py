@@ -68,10 +68,14 @@ class Follower:
         self.serving, self._refused = self._first()
         self._acknowledge()
 
-    def watch(self) -> None:
-        """Follow CURRENT from now on, in a daemon thread."""
+    def watch(self, told: Callable[[Serving], None] = lambda serving: None) -> None:
+        """Follow CURRENT from now on, in a daemon thread.  `told` is called with what answers, at
+        once and whenever it is another."""
+        told(self.serving)
         if self._root:
-            threading.Thread(target=self._watch, name="index-follower", daemon=True).start()
+            threading.Thread(
+                target=self._watch, args=[told], name="index-follower", daemon=True
+            ).start()
 
     def check(self) -> None:
         """Look at CURRENT once and open what it names, if it was activated since the last look."""
@@ -112,12 +116,15 @@ class Follower:
         others = ", ".join(sorted({*existing, self.serving.version}, key=versions.parse))
         raise UnknownVersion(f"there is no version {version}; those that exist: {others}")
 
-    def _watch(self) -> None:
+    def _watch(self, told: Callable[[Serving], None]) -> None:
         pause = threading.Event()
         while True:
             pause.wait(POLL_SECONDS)
+            before = self.serving
             try:
                 self.check()
+                if self.serving is not before:
+                    told(self.serving)
             except Exception:  # whatever it is, the watch must go on
                 log.exception("looking for a new index version failed")
 
