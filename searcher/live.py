@@ -75,11 +75,16 @@ class Follower:
         self.serving, self._refused = self._first()
         self._acknowledge()
 
-    def watch(self) -> None:
-        """Follow CURRENT from now on, in daemon threads."""
-        if self._root:
-            threading.Thread(target=self._watch, name="index-follower", daemon=True).start()
-            threading.Thread(target=self._show_life, name="index-word", daemon=True).start()
+    def watch(self, told: Callable[[Serving], None] = lambda serving: None) -> None:
+        """Follow CURRENT from now on, in daemon threads.  `told` is called with what answers, at
+        once and whenever it is another."""
+        told(self.serving)
+        if not self._root:
+            return
+        threading.Thread(
+            target=self._watch, args=[told], name="index-follower", daemon=True
+        ).start()
+        threading.Thread(target=self._show_life, name="index-word", daemon=True).start()
 
     def check(self) -> None:
         """Look at CURRENT once and open what it names, if it was activated since the last look."""
@@ -125,12 +130,15 @@ class Follower:
         others = ", ".join(sorted({*existing, self.serving.version}, key=versions.parse))
         raise UnknownVersion(f"there is no version {version}; those that exist: {others}")
 
-    def _watch(self) -> None:
+    def _watch(self, told: Callable[[Serving], None]) -> None:
         pause = threading.Event()
         while True:
             pause.wait(POLL_SECONDS)
+            before = self.serving
             try:
                 self.check()
+                if self.serving is not before:
+                    told(self.serving)
             except Exception:  # whatever it is, the watch must go on
                 log.exception("looking for a new index version failed")
 

@@ -140,6 +140,11 @@ def test_a_bad_host_says_what_it_may_be(catalogue):
     assert "on 192.0.2.1 cannot be used" in serve_fails(catalogue, EFISS_HOST="192.0.2.1")
 
 
+def test_an_access_log_is_on_or_off(catalogue):
+    said = serve_fails(catalogue, EFISS_ACCESS_LOG="yes")
+    assert "EFISS_ACCESS_LOG must be on or off, not 'yes'" in said
+
+
 def test_too_long_a_temporary_folder_says_so(catalogue, tmp_path):
     (tmp_path / ("long" * 25)).mkdir()
     said = serve_fails(catalogue, TMPDIR=str(tmp_path / ("long" * 25)))
