@@ -6,6 +6,15 @@ import re
 from tests.running import ROOT
 
 DASHBOARD = ROOT / "docs" / "grafana-dashboard.json"
+ADMIN_METRICS = {
+    "efiss_admin_jobs_total": {"state"},
+    "efiss_index_versions": set(),
+    "efiss_index_rows": set(),
+    "efiss_index_age_seconds": set(),
+    "efiss_reindex_last_success_timestamp_seconds": set(),
+    "efiss_ready": set(),
+}
+"""Of the admin service, with their labels."""
 _WORDS = {"by", "without", "on", "ignoring", "group_left", "group_right", "and", "or", "unless"}
 
 

@@ -6,6 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from searcher import versions
 from tests.admin.conftest import draw
+from tests.dashboard import ADMIN_METRICS
 
 
 def figures(admin) -> dict[str, float]:
@@ -100,3 +101,10 @@ def test_figures_for_prometheus(admin):
     assert now["efiss_admin_jobs_totalnothing_new"] == 1
     assert now["efiss_reindex_last_success_timestamp_seconds"] > 1.7e9
     assert now["efiss_ready"] == 0 and now["efiss_index_age_seconds"] >= 0
+    text = admin.get("/metrics").text
+    labels = {
+        sample.name: set(sample.labels)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert labels.items() >= ADMIN_METRICS.items()  # what the dashboard asks for

@@ -15,18 +15,8 @@ from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
 from handlers.metrics import FIRST_HIT_BITS, STEP_SECONDS, Metrics
 from handlers.record import Record
-from tests.dashboard import DASHBOARD, expressions, labels_in, metrics_in
+from tests.dashboard import ADMIN_METRICS, DASHBOARD, expressions, labels_in, metrics_in
 from tests.running import ROOT
-
-ADMIN_METRICS = {
-    "efiss_admin_jobs_total": {"state"},
-    "efiss_index_versions": set(),
-    "efiss_index_rows": set(),
-    "efiss_index_age_seconds": set(),
-    "efiss_reindex_last_success_timestamp_seconds": set(),
-    "efiss_ready": set(),
-}
-"""Of the admin service, with their labels: what its /metrics has is compared with these."""
 
 
 @pytest.fixture(scope="module")
