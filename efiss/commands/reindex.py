@@ -78,8 +78,10 @@ def reindex(**options) -> None:
       4  refused: the version was judged unfit, and the old one is live
 
     \b
-    Example, every night at three (docs/operating.md has a systemd timer and a CronJob):
-      0 3 * * *  cd /srv/shop && .venv/bin/efiss reindex --datalake data >> reindex.log 2>&1
+    Examples:
+      efiss reindex --datalake data
+    As a line of a crontab (docs/operating.md has a systemd timer and a CronJob as well):
+      0 3 * * *  cd /srv/shop && .venv/bin/efiss reindex --datalake data >> reindex.log
     """
     from indexer import reindex as steps
 
