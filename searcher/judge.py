@@ -142,7 +142,7 @@ def _rows(new: OpenVersion, old: OpenVersion | None, thresholds: Thresholds) -> 
     if old is None:
         return measures
     ours, theirs = new.path_hashes(), old.path_hashes()
-    shrunk = max(0.0, 100 * (1 - rows / old.manifest.rows))
+    shrunk = max(0.0, 100 * (old.manifest.rows - rows) / old.manifest.rows)
     return [
         *measures,
         Measure("rows added", int(np.isin(ours, theirs, invert=True).sum())),
