@@ -5,6 +5,7 @@ was refused is not made live (`searcher.switch`) unless somebody forces it, and 
 """
 
 import dataclasses
+import math
 import random
 import time
 import tomllib
@@ -63,7 +64,7 @@ def read_thresholds(path: Path) -> Thresholds:
         if name not in known:
             raise SettingError(f"{path}: [check] has no {name}; it may have {', '.join(known)}")
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if name == "sample" and not (is_number and value == int(value) and value >= 1):
+        if name == "sample" and not (is_number and 1 <= value < math.inf and value == int(value)):
             raise SettingError(f"{path}: sample must be a whole number from 1, not {value!r}")
         if name != "sample" and not (is_number and 0 <= value <= 100):
             raise SettingError(f"{path}: {name} is in percent, 0 to 100, not {value!r}")
