@@ -19,7 +19,7 @@ from hashing.files import hash_files
 from hashing.model import Model
 from hashing.settings import SettingError, available_cores, max_pixels
 from searcher import versions
-from searcher.report import Measure, Report, now, shown
+from searcher.report import Measure, Report, now, shown, stored
 from searcher.search import OpenVersion, Selection, open_version
 from searcher.versions import VersionError
 
@@ -102,6 +102,7 @@ def judge(
         created=now(),
         measures=measures,
         refusals=[_sentence(measure) for measure in measures if measure.refused],
+        rolled_back=_rolled_back(folder),
     )
     versions.write_report(root, version, report.as_json())
     return report
@@ -117,6 +118,15 @@ def _other(root: Path, version: str) -> OpenVersion | None:
         return open_version(root / name)
     except VersionError:
         return None
+
+
+def _rolled_back(folder: Path) -> str | None:
+    """When somebody went back from the version: to judge it again does not undo that."""
+    try:
+        earlier = stored(folder)
+    except VersionError:
+        return None
+    return earlier and earlier.rolled_back
 
 
 def _sentence(measure: Measure) -> str:
