@@ -92,7 +92,7 @@ def reindex(**options) -> None:
             outcome = steps.reindex(_plan(**options), teller.tell)
     except Stopped:
         raise click.ClickException(
-            "stopped; the version that was live is live, and what was hashed is kept"
+            f"{teller.step}: stopped; what was hashed is kept, and the next run goes on from there"
         ) from None
     except (ValueError, RuntimeError, OSError) as error:
         raise click.ClickException(f"{teller.step}: {error}") from error
