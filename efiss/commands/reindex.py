@@ -39,8 +39,8 @@ PAUSES = {True: 0.25, False: 30.0}
 @click.option(
     "--new_index_database_version",
     metavar="MAJOR.MINOR.PATCH",
-    help="Number of the version; by default the next minor, and nothing is built when the newest "
-    "version holds just this catalogue.",
+    help="Number of the version; by default the next minor. Nothing is built when the version of "
+    "this number, or by default the newest, holds just this catalogue.",
 )
 @MODEL_PATH
 @DEVICE
@@ -133,6 +133,7 @@ def _plan(
         batch_size=BATCH_SIZE,
         max_pixels=max_pixels(),
         index_mode=index_mode,
+        resume=True,
         # Whether too many are unreadable is for the check to say, with all else that is wrong.
         max_rejected=1.0,
     )
