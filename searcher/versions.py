@@ -469,7 +469,8 @@ def check_new(root: Path, version: str, replace: bool = False) -> None:
         raise VersionError(f"version {version} is live and is not replaced; choose a new number")
     if (root / version).exists() and not replace:
         raise VersionError(
-            f"version {version} exists in {root}; choose a new number or use --force"
+            f"version {version} exists in {root}; choose a new number, or have it replaced by "
+            "`efiss index --force`"
         )
 
 
