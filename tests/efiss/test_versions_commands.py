@@ -237,7 +237,7 @@ def test_activates(index):
 
 
 def test_says_how_many_workers_followed(index):
-    Follower(index, None, "cpu").watch()
+    Follower(index.absolute(), None, "cpu").watch()  # and not of the next test
     assert efiss("activate", "1.1.0").output.endswith("\n  1 worker answers from it\n")
 
 

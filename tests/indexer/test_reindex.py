@@ -188,6 +188,18 @@ def test_a_version_that_somebody_rolled_back_from_is_not_taken_again(plan):
     assert versions.live(INDEX) == "1.1.0"
 
 
+def test_a_version_made_by_hand_that_somebody_rolled_back_from_is_not_taken_either(plan):
+    reindex(plan)
+    draw(picture(20), 20)
+    steps.extract(plan.datalake, plan.order.database)
+    index_catalogue(dataclasses.replace(plan.order, version="1.1.0"))
+    switch.activate(INDEX, "1.1.0")
+    switch.roll_back(INDEX)
+    assert report.stored(INDEX / "1.1.0").verdict == report.UNJUDGED
+    assert reindex(plan).state == steps.REFUSED
+    assert switch.activate(INDEX, "1.1.0").version == "1.1.0"
+
+
 def test_a_catalogue_that_changed_since_somebody_rolled_back_is_taken(plan):
     reindex(plan)
     for i in (20, 21):
@@ -277,7 +289,7 @@ def test_while_the_live_version_changes_it_does_not_activate_and_goes_on_later(p
 
 def test_it_returns_when_the_workers_answer_from_the_new_version(plan):
     reindex(plan)
-    follower = Follower(INDEX, None, "cpu")
+    follower = Follower(INDEX.absolute(), None, "cpu")
     follower.watch()
     draw(picture(20), 20)
     told = []
@@ -288,7 +300,7 @@ def test_it_returns_when_the_workers_answer_from_the_new_version(plan):
 
 def test_a_worker_that_refuses_keeps_the_old_version_live(plan, monkeypatch):
     reindex(plan)
-    follower = Follower(INDEX, None, "cpu")
+    follower = Follower(INDEX.absolute(), None, "cpu")
     follower.watch()
     open_it = follower._open
 
