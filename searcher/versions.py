@@ -203,7 +203,9 @@ def read_report(folder: Path) -> dict | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise VersionError(f"{path} cannot be read: {error}") from error
+        raise VersionError(
+            f"{path} cannot be read ({error}); run `efiss check {folder.name}` again"
+        ) from error
 
 
 def write_report(root: Path, version: str, report: dict) -> None:
@@ -438,7 +440,7 @@ def _clear_up(root: Path) -> None:
 
 def holds(folder: Path, contents: Contents) -> bool:
     """Whether the version in `folder` would not differ from one of these contents but by its number
-    and by its rejected lines' reasons.  A damaged one holds nothing."""
+    and by which lines were rejected, and why.  A damaged one holds nothing."""
     try:
         manifest = read_manifest(folder)
         is_alike = (
@@ -467,7 +469,8 @@ def check_new(root: Path, version: str, replace: bool = False) -> None:
         raise VersionError(f"version {version} is live and is not replaced; choose a new number")
     if (root / version).exists() and not replace:
         raise VersionError(
-            f"version {version} exists in {root}; choose a new number or use --force"
+            f"version {version} exists in {root}; choose a new number, or have it replaced by "
+            "`efiss index --force`"
         )
 
 
