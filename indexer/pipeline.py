@@ -25,8 +25,8 @@ class IndexingError(ValueError):
 @dataclasses.dataclass(frozen=True)
 class Order:
     """What to index.  version: its number; None for the next minor, and then nothing is published
-    when the newest version holds just this.  max_rejected: the share (0-1) of pictures that may
-    fail; more, and nothing is published.  replace: whether a version of this number, unless it is
+    when the live version, or the newest, holds just this.  max_rejected: the share (0-1) of
+    pictures that may fail; more, and nothing is published.  replace: whether a version of this number, unless it is
     live, may be replaced.  resume: whether a version of this number that holds just this is taken
     as it is, since an earlier run may have built it.
     trust_content: read every file and go by its content, whatever its size and time say.
@@ -92,9 +92,10 @@ def index_catalogue(order: Order, progress: Progress = lambda done, total: None)
     model = Model.load(order.model_path, "cpu" if order.engine == "ray" else order.device)
     _check_image_size(order, model)
     with versions.writing(order.index_root):
-        alike = order.version if order.resume else None
+        alike = [order.version] if order.resume else []
         if order.version is None:
-            alike = next(reversed(versions.versions(order.index_root)), None)
+            names = versions.versions(order.index_root)
+            alike = [name for name in (versions.live(order.index_root), *names[-1:]) if name]
             order = dataclasses.replace(order, version=versions.next_minor(order.index_root))
         # Again, before the work: what a killed --force left half-replaced has come back by now.
         _check_number(order)
@@ -202,9 +203,9 @@ def _hash_the_rest(
 
 
 def _publish(
-    catalogue: Catalogue, rows: _Rows, model: Model, order: Order, alike: str | None
+    catalogue: Catalogue, rows: _Rows, model: Model, order: Order, alike: list[str]
 ) -> Summary:
-    """alike: the version that is not built again if it holds just this."""
+    """alike: versions of which the first that holds just this is taken, and nothing is built."""
     kept = np.ones(len(rows.paths), bool)
     kept[list(rows.rejected)] = False
     rejected = [(rows.paths[row], reason) for row, reason in rows.rejected.items()]
@@ -224,18 +225,19 @@ def _publish(
         },
         index_mode=order.index_mode,
     )
-    is_new = alike is None or not versions.holds(order.index_root / alike, contents)
-    if is_new:
-        manifest = versions.publish(order.index_root, order.version, contents, order.replace)
+    root = order.index_root
+    same = next((name for name in alike if versions.holds(root / name, contents)), None)
+    if same is None:
+        manifest = versions.publish(root, order.version, contents, order.replace)
     else:
-        manifest = versions.read_manifest(order.index_root / alike)
+        manifest = versions.read_manifest(root / same)
     _rejected_report(order).unlink(missing_ok=True)
     read = kept & ~rows.unchanged & ~rows.computed
     contents_of = rows.digests.view("V32")[:, 0]
     duplicates = int(np.isin(contents_of[read], contents_of[rows.computed]).sum())
     return Summary(
         manifest,
-        is_new,
+        same is None,
         rejected,
         computed=int(rows.computed.sum()),
         unchanged=int(rows.unchanged.sum()),

@@ -40,7 +40,7 @@ PAUSES = {True: 0.25, False: 30.0}
     "--new_index_database_version",
     metavar="MAJOR.MINOR.PATCH",
     help="Number of the version; by default the next minor. Nothing is built when the version of "
-    "this number, or by default the newest, holds just this catalogue.",
+    "this number, or by default the live one, holds just this catalogue.",
 )
 @MODEL_PATH
 @DEVICE
