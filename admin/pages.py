@@ -19,11 +19,11 @@ def router(settings: Settings) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
     files = StaticFiles(directory=_FOLDER)
 
-    @routes.get("/")
+    @routes.api_route("/", methods=["GET", "HEAD"])
     async def index(request: Request) -> Response:
         return await _file("index.html", request)
 
-    @routes.get("/page/{name}")
+    @routes.api_route("/page/{name}", methods=["GET", "HEAD"])
     async def part(name: str, request: Request) -> Response:
         return await _file(name, request)
 

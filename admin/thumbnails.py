@@ -114,7 +114,7 @@ def _jpeg(path: str, stamp: tuple, most_pixels: int) -> bytes:
         raise _not_shown(str(error)) from None
     image.thumbnail((EDGE, EDGE))
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
+    image.save(buffer, "JPEG", quality=85, comment=b"")  # not the file's, which may be long
     return buffer.getvalue()
 
 
