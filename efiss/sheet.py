@@ -5,21 +5,22 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from searcher.client import Result
+
 CELL, MARGIN, CAPTION, COLUMNS = 180, 12, 40, 6
 _GREY, _INK, _BACKGROUND = "#e8e8e8", "#202020", "#ffffff"
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """One query and its results, best first: their paths and distances in bits."""
+    """One query and its results, best first."""
 
     query: Path
-    paths: list[str]
-    distances: list[int]
+    results: list[Result]
 
     @property
     def rows(self) -> int:
-        return max(1, -(-len(self.paths) // COLUMNS))
+        return max(1, -(-len(self.results) // COLUMNS))
 
 
 def contact_sheet(found: list[Found]) -> Image.Image:
@@ -32,10 +33,11 @@ def contact_sheet(found: list[Found]) -> Image.Image:
     top = MARGIN
     for one in found:
         _draw(sheet, MARGIN, top, one.query, f"query\n{one.query.name}")
-        for i, (path, distance) in enumerate(zip(one.paths, one.distances, strict=True)):
+        for i, result in enumerate(one.results):
             x = 2 * MARGIN + (1 + i % COLUMNS) * step_x
             y = top + i // COLUMNS * step_y
-            _draw(sheet, x, y, Path(path), f"{i + 1}.  distance {distance}\n{Path(path).name}")
+            path = Path(result.path)
+            _draw(sheet, x, y, path, f"{i + 1}.  distance {result.distance}\n{path.name}")
         top += one.rows * step_y
     return sheet
 

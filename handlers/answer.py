@@ -30,26 +30,30 @@ CROPPED_EDGE = 640
 class Job:
     """A query and what the steps made of it.
 
-    serving: the version to answer from.  ms: milliseconds of each step.  pixels: of an image, model
-    input uint8 [edge, edge, 3].  code: uint8 [8].  outputs: of an image, float32 [64].  cropped:
-    JPEG of the part of the image that the box marks.
+    query: None until it was read.  serving: the version to answer from.  ms: milliseconds of each
+    step.  pixels: of an image, model input uint8 [edge, edge, 3].  code: uint8 [8].  outputs: of an
+    image, float32 [64].  cropped: JPEG of the part of the image that the box marks.  distances: of
+    the results, in bits.
     """
 
-    query: Query
+    query: Query | None
     serving: Serving
     ms: dict[str, float]
     pixels: np.ndarray | None = None
     code: np.ndarray | None = None
     outputs: np.ndarray | None = None
     cropped: bytes | None = None
+    distances: list[int] | None = None
 
 
 @contextlib.contextmanager
 def timed(ms: dict[str, float], step: str) -> Iterator[None]:
-    """Note what the block takes."""
+    """Note what the block takes, also when it fails."""
     start = time.perf_counter()
-    yield
-    ms[step] = _since(start)
+    try:
+        yield
+    finally:
+        ms[step] = _since(start)
 
 
 def begin(job: Job, max_pixels: int) -> None:
@@ -101,8 +105,9 @@ def answer(job: Job) -> dict:
             "index_database_version": job.serving.version,
             "relevant": index.paths(rows),
         }
+    job.distances = distances.tolist()
     if query.debug:
-        found |= {"distances": distances.tolist(), "code": job.code.tobytes().hex(), "ms": job.ms}
+        found |= {"distances": job.distances, "code": job.code.tobytes().hex(), "ms": job.ms}
     if job.cropped:
         found["cropped_image"] = base64.b64encode(job.cropped).decode("ascii")
     return found

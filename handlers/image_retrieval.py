@@ -6,6 +6,7 @@ of a newline there.
 """
 
 import dataclasses
+import json
 import logging
 import os
 import time
@@ -17,6 +18,7 @@ import torch
 from handlers import PACKED_VERSION
 from handlers.answer import Job, answer, begin, run_model, timed
 from handlers.metrics import Metrics
+from handlers.record import record_of
 from handlers.request import (
     DEEPEST_HIT,
     LEAST_SIDE,
@@ -61,8 +63,10 @@ class ImageRetrievalHandler:
         self._follower = Follower(
             Path(root) if root else None, packed if packed.is_dir() else None, _device(properties)
         )
-        self._follower.watch()
+        self._access_log = settings.access_log()
         self._metrics = Metrics(context)
+        self._metrics.start()
+        self._follower.watch(self._metrics.serving)
         serving = self._follower.serving
         log.info("serving index version %s, %d rows", serving.version, serving.index.manifest.rows)
 
@@ -71,43 +75,51 @@ class ImageRetrievalHandler:
         start = time.perf_counter()
         live = self._follower.serving  # one for the whole batch, whatever is activated
         answers: list[dict | None] = [None] * len(batch)
-        jobs: dict[int, Job] = {}
+        jobs = [Job(None, live, {}) for _ in batch]
         for i, row in enumerate(batch):
             try:
                 if context.get_request_header(i, "describe") == "True":
                     answers[i] = self.describe_handle()
                 else:
-                    jobs[i] = self._begun(row, live)
+                    self._begin(jobs[i], row)
             except Exception as error:  # whatever one caller did, the others get their answers
                 answers[i] = _refusal(error, context, i)
-        for same_model in _by_model(jobs):
+        for same_model in _by_model(jobs, answers):
             try:
                 run_model([jobs[i] for i in same_model])
             except Exception as error:
                 for i in same_model:
-                    del jobs[i]
                     answers[i] = _refusal(error, context, i)
-        for i, job in jobs.items():
+        for i in _unanswered(answers):
             try:
-                answers[i] = answer(job)
+                answers[i] = answer(jobs[i])
             except Exception as error:
                 answers[i] = _refusal(error, context, i)
         for i in range(len(batch)):
             version = answers[i].get("index_database_version", live.version)
             context.set_response_content_type(i, "application/json")
             context.set_response_header(i, "x-index-version", version)
-        self._metrics.count(answers, time.perf_counter() - start)
+        self._tell(jobs, answers, context, time.perf_counter() - start)
         return answers
 
-    def _begun(self, row: dict, live: Serving) -> Job:
-        ms = {}
-        with timed(ms, "parse"):
-            query = parse(row)
-        with timed(ms, "version"):
-            serving = live if query.version is None else self._pinned(query.version)
-        job = Job(query, serving, ms)
+    def _begin(self, job: Job, row: dict) -> None:
+        with timed(job.ms, "parse"):
+            job.query = parse(row)
+        with timed(job.ms, "version"):
+            if job.query.version is not None:
+                job.serving = self._pinned(job.query.version)
         begin(job, self._max_pixels)
-        return job
+
+    def _tell(self, jobs: list[Job], answers: list[dict], context, seconds: float) -> None:
+        """Count the requests of a batch, and leave a line for each in the log."""
+        records = [
+            record_of(context, i, job, answer, seconds)
+            for i, (job, answer) in enumerate(zip(jobs, answers, strict=True))
+        ]
+        self._metrics.count(records, seconds)
+        if self._access_log:
+            for record in records:
+                log.info("%s", json.dumps(vars(record)))
 
     def _pinned(self, version: str) -> Serving:
         """Raises RequestError when the version cannot answer."""
@@ -149,12 +161,16 @@ class ImageRetrievalHandler:
         }
 
 
-def _by_model(jobs: dict[int, Job]) -> list[list[int]]:
+def _unanswered(answers: list[dict | None]) -> list[int]:
+    return [i for i, answer in enumerate(answers) if answer is None]
+
+
+def _by_model(jobs: list[Job], answers: list[dict | None]) -> list[list[int]]:
     """The requests with a picture, those together that one model looks at."""
     groups: dict[int, list[int]] = {}
-    for i, job in jobs.items():
-        if job.pixels is not None:
-            groups.setdefault(id(job.serving.model), []).append(i)
+    for i in _unanswered(answers):
+        if jobs[i].pixels is not None:
+            groups.setdefault(id(jobs[i].serving.model), []).append(i)
     return list(groups.values())
 
 

@@ -80,6 +80,17 @@ class Query:
     box: Box | None = None
     debug: bool = False
 
+    @property
+    def kind(self) -> str:
+        """image, code or like."""
+        return next(name for name in _KINDS_OF_QUERY if getattr(self, name) is not None)
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether the nearest of all pictures may be kept out of the answer."""
+        by_picture = dataclasses.replace(self.selection, by_product=False)
+        return self.offset > 0 or by_picture != EVERYTHING
+
 
 def parse(row: dict) -> Query:
     """One request of a batch, as TorchServe hands it over, as a Query.  Raises RequestError.

@@ -30,7 +30,7 @@ from handlers.archive import archive_of
 from handlers.java import find_java
 from hashing import settings
 from hashing.processes import end_with_parent
-from searcher import client
+from searcher.client import Client, ServiceError
 
 HERE = Path(__file__).resolve().parent
 START_SECONDS = 120
@@ -138,25 +138,25 @@ class Service:
         """
         deadline = time.monotonic() + seconds
         query = {"image": _smallest_picture()}
-        while True:
-            if self._process.poll() is not None:
-                raise self._failed("TorchServe ended while it started")
-            if self._worker_deaths >= WORKER_DEATHS_BEFORE_GIVING_UP:
-                raise self._failed("the workers of TorchServe die at start")
-            if time.monotonic() > deadline:
-                raise self._failed(f"no query was answered within {seconds:.0f} s")
-            try:
-                answer = client.search(self.url, **query, top_k=1, timeout=5)
-                return answer["index_database_version"]
-            except client.ServiceError as error:
-                if error.status == 404:  # it listens, so it has read the model store
-                    raise self._failed(
-                        "TorchServe cannot load the archive; make it again with `efiss archive`"
-                    ) from None
-                if error.status == 409:  # the live version has no model to look at pictures
-                    query = {"code": "0" * 16}
-                    continue
-                time.sleep(0.1)
+        with Client(self.url, timeout=5, retries=0) as client:
+            while True:
+                if self._process.poll() is not None:
+                    raise self._failed("TorchServe ended while it started")
+                if self._worker_deaths >= WORKER_DEATHS_BEFORE_GIVING_UP:
+                    raise self._failed("the workers of TorchServe die at start")
+                if time.monotonic() > deadline:
+                    raise self._failed(f"no query was answered within {seconds:.0f} s")
+                try:
+                    return client.search(**query, top_k=1).version
+                except ServiceError as error:
+                    if error.status == 404:  # it listens, so it has read the model store
+                        raise self._failed(
+                            "TorchServe cannot load the archive; make it again with `efiss archive`"
+                        ) from None
+                    if error.status == 409:  # the live version has no model to look at pictures
+                        query = {"code": "0" * 16}
+                        continue
+                    time.sleep(0.1)
 
     def wait(self) -> None:
         """Block while the service runs.  Raises StartError when it ends by itself."""

@@ -195,7 +195,9 @@ class Model:
     def _check_outputs(self, path: Path) -> None:
         size = self.sidecar.input_size
         try:
-            shape = self.outputs(np.zeros((1, size, size, 3), np.uint8)).shape
+            # Thrice: TorchScript compiles in the first passes, which then take no request's time.
+            for _ in range(3):
+                shape = self.outputs(np.zeros((1, size, size, 3), np.uint8)).shape
         except (RuntimeError, AttributeError) as error:  # AttributeError: not one tensor
             reason = str(error).strip().splitlines()[-1]
             raise ModelError(f"{path} does not take a {size}x{size} picture: {reason}") from error

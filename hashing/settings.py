@@ -29,6 +29,15 @@ def max_pixels() -> int:
     return whole_number("EFISS_MAX_PIXELS", MAX_PIXELS, 1, MAX_PIXELS_CEILING)
 
 
+def access_log() -> bool:
+    """EFISS_ACCESS_LOG: whether the service leaves a line in its log for each request, `on` or
+    `off`; on unless set.  Raises SettingError."""
+    text = os.environ.get("EFISS_ACCESS_LOG", "").strip() or "on"
+    if text not in ("on", "off"):
+        raise SettingError(f"EFISS_ACCESS_LOG must be on or off, not {text!r}")
+    return text == "on"
+
+
 def available_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0))

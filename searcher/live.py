@@ -6,11 +6,14 @@ Versions that single requests ask for are opened beside it, a few at a time.
 """
 
 import collections
+import contextlib
+import ctypes
 import dataclasses
+import fcntl
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
 
@@ -24,6 +27,9 @@ POLL_SECONDS = 0.5
 MOST_PINNED = 2
 OPENING_SECONDS = 1.0
 """How long a request waits for the version that it pins to be opened, and with it a worker."""
+
+TURN_SECONDS = 10.0
+"""How long a worker waits for others to open a version, before it opens it beside them."""
 
 log = logging.getLogger(__name__)
 
@@ -64,15 +70,21 @@ class Follower:
         self._asked = versions.activation(root) if root else None
         self._pinned = _Pinned(self._open)
         self._acknowledgement = Acknowledgement(root) if root else None
+        self._has_changed = False
         self.serving: Serving | None = None
         self.serving, self._refused = self._first()
         self._acknowledge()
 
-    def watch(self) -> None:
-        """Follow CURRENT from now on, in daemon threads."""
-        if self._root:
-            threading.Thread(target=self._watch, name="index-follower", daemon=True).start()
-            threading.Thread(target=self._show_life, name="index-word", daemon=True).start()
+    def watch(self, told: Callable[[Serving], None] = lambda serving: None) -> None:
+        """Follow CURRENT from now on, in daemon threads.  `told` is called with what answers, at
+        once and whenever it is another."""
+        told(self.serving)
+        if not self._root:
+            return
+        threading.Thread(
+            target=self._watch, args=[told], name="index-follower", daemon=True
+        ).start()
+        threading.Thread(target=self._show_life, name="index-word", daemon=True).start()
 
     def check(self) -> None:
         """Look at CURRENT once and open what it names, if it was activated since the last look."""
@@ -80,12 +92,17 @@ class Follower:
         if asked is not None and asked != self._asked:
             self._asked = asked
             self._change()
+        elif self._has_changed:  # and the requests that the version before answered are over
+            _give_back_memory()
+            self._has_changed = False
         self._acknowledge()
 
     def _change(self) -> None:
         version = self._asked[0]
+        self._has_changed = True
         try:
-            self.serving = self._open_asked()
+            with _in_turn(self._root):
+                self.serving = self._open_asked()
         except Exception as error:  # whatever it is, the old version goes on
             self._refused = str(error)
             log.error(
@@ -113,12 +130,15 @@ class Follower:
         others = ", ".join(sorted({*existing, self.serving.version}, key=versions.parse))
         raise UnknownVersion(f"there is no version {version}; those that exist: {others}")
 
-    def _watch(self) -> None:
+    def _watch(self, told: Callable[[Serving], None]) -> None:
         pause = threading.Event()
         while True:
             pause.wait(POLL_SECONDS)
+            before = self.serving
             try:
                 self.check()
+                if self.serving is not before:
+                    told(self.serving)
             except Exception:  # whatever it is, the watch must go on
                 log.exception("looking for a new index version failed")
 
@@ -171,6 +191,30 @@ class Follower:
             refused=self._refused,
             pinned=sorted(one.version for one in self._pinned.opened()),
         )
+
+
+@contextlib.contextmanager
+def _in_turn(root: Path) -> Iterator[None]:
+    """Have one worker after the other open a version: opening a model stops a worker for a tenth of
+    a second or two (torch holds the interpreter lock), and the others answer meanwhile."""
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # a folder that is read-only: all at once
+            lock = held.enter_context(open(root / ".opening", "a"))
+            deadline = time.monotonic() + TURN_SECONDS
+            while time.monotonic() < deadline:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(0.01)
+        yield
+
+
+def _give_back_memory() -> None:
+    """Give what a dropped model took back to the system: the C library keeps it otherwise, and the
+    next model does not fit into the pieces."""
+    with contextlib.suppress(AttributeError):  # not the GNU C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class _Pinned:

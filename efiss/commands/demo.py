@@ -14,6 +14,7 @@ import click
 from efiss.commands.search import table
 from efiss.stopping import Stopped, stopping_on_signals
 from hashing.processes import end_with_parent
+from searcher.client import PATH, Answer, Client
 
 DATALAKE = Path("demo/datalake")
 DATABASE, INDEX, MODEL_STORE = Path("database_info.txt"), Path("index"), Path("model_store")
@@ -148,18 +149,15 @@ def _archive_is_fresh(live: str) -> bool:
     return archive.stat().st_mtime > max(path.stat().st_mtime for path in sources)
 
 
-def _first_query(url: str) -> tuple[Path, dict]:
-    from searcher.client import search
-
+def _first_query(url: str) -> tuple[Path, Answer]:
     photo = next(iter(sorted(DATALAKE.glob("*/*.jpg"))), None)
     if photo is None:
         raise RuntimeError(f"{DATALAKE} holds no picture; remove the folder and run this again")
-    return photo, search(url, photo.read_bytes(), top_k=5)
+    with Client(url) as client:
+        return photo, client.search(photo, top_k=5)
 
 
-def _show(steps: Steps, url: str, page: str, photo: Path, answer: dict) -> None:
-    from searcher.client import PATH
-
+def _show(steps: Steps, url: str, page: str, photo: Path, answer: Answer) -> None:
     click.echo(f"\nquery {photo}\n{table(answer)}\n")
     for name, seconds in steps.seconds:
         click.echo(f"  {name:26}" + ("already there" if seconds is None else f"{seconds:6.1f} s"))

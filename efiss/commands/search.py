@@ -5,8 +5,7 @@ from pathlib import Path
 import click
 
 from hashing.settings import SettingError, port
-from searcher.client import ServiceError
-from searcher.client import search as ask
+from searcher.client import Answer, Client, ServiceError
 
 
 @click.command()
@@ -55,42 +54,34 @@ def search(
     """
     if bool(images) == bool(like):
         raise click.UsageError("give one IMAGE or more, or --like PATH")
-    fields = {name: value for name, value in options.items() if value not in (None, ())}
-    top_k = fields.pop("top_k", None)
+    options["shops"] = options["shops"] or None
     answers = []
     try:
-        url = url or f"http://127.0.0.1:{port()}"
-        if like:
-            answers.append(ask(url, like=like, top_k=top_k, **fields))
-            click.echo(table(answers[0], fields.get("offset", 0)))
-        for image in images:
-            answers.append(ask(url, image.read_bytes(), top_k, **fields))
-            if len(images) > 1:
-                click.echo(f"\nquery {image}")
-            click.echo(table(answers[-1], fields.get("offset", 0)))
+        with Client(url or f"http://127.0.0.1:{port()}") as client:
+            for image in images or (None,):
+                answers.append(client.search(image, like=like, **options))
+                if len(images) > 1:
+                    click.echo(f"\nquery {image}")
+                click.echo(table(answers[-1], options["offset"] or 0))
     except (ServiceError, SettingError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if sheet:
         _write_sheet(sheet, images or (Path(like),), answers)
 
 
-def table(answer: dict, offset: int = 0) -> str:
+def table(answer: Answer, offset: int = 0) -> str:
     """An answer as lines of rank, distance and path.  offset: results before the first one."""
-    rows = zip(answer["distances"], answer["relevant"], strict=True)
-    ranked = enumerate(rows, offset + 1)
-    lines = [f"{rank:4}  {distance:8}  {path}" for rank, (distance, path) in ranked]
-    heading = f"index version {answer['index_database_version']}\nrank  distance  path"
+    ranked = enumerate(answer.results, offset + 1)
+    lines = [f"{rank:4}  {found.distance:8}  {found.path}" for rank, found in ranked]
+    heading = f"index version {answer.version}\nrank  distance  path"
     # A path whose bytes are not UTF-8 travels as surrogates, which a terminal cannot show.
     return "\n".join([heading, *lines]).encode("utf-8", "replace").decode("utf-8")
 
 
-def _write_sheet(path: Path, images: tuple[Path, ...], answers: list[dict]) -> None:
+def _write_sheet(path: Path, images: tuple[Path, ...], answers: list[Answer]) -> None:
     from efiss.sheet import Found, contact_sheet
 
-    found = [
-        Found(image, answer["relevant"], answer["distances"])
-        for image, answer in zip(images, answers, strict=True)
-    ]
+    found = [Found(image, answer.results) for image, answer in zip(images, answers, strict=True)]
     try:
         contact_sheet(found).save(path)
     except (OSError, ValueError) as error:

@@ -60,6 +60,7 @@ def serve(index_root: Path, model_store: Path, config: Path) -> None:
       EFISS_BATCH_DELAY_MS  how long it waits for that many, default 1
       EFISS_HEAP_MB         Java's heap in MB, default 1024
       EFISS_MAX_PIXELS      most pixels a picture may have, default 64000000
+      EFISS_ACCESS_LOG      a line of JSON in the log for each request, default on; or off
       EFISS_BACKEND         faiss, the default, or milvus to search in EFISS_MILVUS_URI with
                             EFISS_MILVUS_TOKEN
 
@@ -69,12 +70,13 @@ def serve(index_root: Path, model_store: Path, config: Path) -> None:
     """
     from handlers.java import JavaError
     from handlers.service import Service, Settings, StartError
-    from hashing.settings import SettingError, max_pixels
+    from hashing.settings import SettingError, access_log, max_pixels
     from searcher import milvus
 
     try:
         with stopping_on_signals():
             max_pixels()  # a bad value is said here rather than by every worker
+            access_log()
             milvus.place()
             with Service(
                 Settings.from_environment(), config, model_store, index_root, sys.stdout

@@ -51,6 +51,7 @@ def started(root: Path, monkeypatch) -> tuple[ImageRetrievalHandler, Context]:
 def handle(handler, context, queries: list[dict]) -> list[dict]:
     """Answers of one batch; the versions in the headers are those of the answers."""
     context.request_processor = [RequestProcessor({}) for _ in queries]
+    context.request_ids = {i: f"id-{i}" for i in range(len(queries))}
     answers = handler.handle([{"body": json.dumps(query).encode()} for query in queries], context)
     for i, answer in enumerate(answers):
         status = answer["code"] if "type" in answer else 200
@@ -166,6 +167,51 @@ def test_a_version_that_opens_slowly_is_503(root, monkeypatch):
     go_on.set()
     assert one["index_database_version"] == "1.0.0"
     assert (other["code"], other["type"]) == (503, "version_opening")
+
+
+def lines(caplog) -> list[dict]:
+    """What was told of requests in the log."""
+    return [json.loads(message) for message in caplog.messages if message.startswith("{")]
+
+
+def test_each_request_of_a_batch_leaves_its_own_line(root, monkeypatch, caplog):
+    handler, context = started(root, monkeypatch)
+    answers = handle(handler, context, MIXED)
+    told = lines(caplog)
+    assert [line["request_id"] for line in told] == [f"id-{i}" for i in range(len(MIXED))]
+    for line, answer in zip(told, answers, strict=True):
+        assert line["outcome"] == answer.get("type", "answered")
+        assert line["status"] == answer.get("code" if "type" in answer else "", 200)
+        assert line["results"] == (len(answer["relevant"]) if "relevant" in answer else None)
+        assert line["first_distance"] == answer.get("distances", [line["first_distance"]])[0]
+    assert [line["query"] for line in told] == [
+        "image", "code", "image", "image", "like", "image", "like", "image", "image", None, "code"
+    ]  # fmt: skip
+    assert [line["index_version"] for line in told[:5]] == [
+        "1.0.0", "1.0.0", "1.1.0", "2.0.0", "3.0.0"
+    ]  # fmt: skip
+    assert list(told[0]["ms"]) == ["parse", "version", "decode", "model", "search", "total"]
+    assert list(told[8]["ms"]) == ["parse", "version", "decode", "total"]  # until it failed
+    assert not any(picture(seed) in caplog.text for seed in range(5))
+
+
+NARROWED = [
+    ({}, False), ({"group_by": "product"}, False), ({"exclude_shops": []}, False),
+    ({"offset": 1}, True), ({"max_distance": 9}, True), ({"shops": ["a"]}, True),
+    ({"exclude_shops": ["a"]}, True),
+]  # fmt: skip
+
+
+def test_a_line_says_whether_the_nearest_may_be_kept_out(root, monkeypatch, caplog):
+    handler, context = started(root, monkeypatch)
+    handle(handler, context, [{"code": "00" * 8, **fields} for fields, _ in NARROWED])
+    assert [line["narrowed"] for line in lines(caplog)] == [narrowed for _, narrowed in NARROWED]
+
+
+def test_without_an_access_log_requests_leave_no_line(root, monkeypatch, caplog):
+    monkeypatch.setenv("EFISS_ACCESS_LOG", "off")
+    handle(*started(root, monkeypatch), MIXED)
+    assert not lines(caplog)
 
 
 def test_describe_tells_of_the_live_version(root, monkeypatch):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from searcher.client import search
+from searcher.client import Client
 from tests import real_data
 from tests.running import ROOT, efiss, serving
 
@@ -41,13 +41,12 @@ def test_products_find_themselves_and_phone_photos_find_products(catalogue, phot
         assert efiss(*command, folder=folder).returncode == 0
     paths = (folder / "database_info.txt").read_text().splitlines()
     assert len(paths) == PRODUCTS
-    with serving(folder) as service:
+    with serving(folder) as service, Client(service.url) as client:
         for path in paths[::10]:
-            answer = search(service.url, (folder / path).read_bytes(), top_k=100)
-            pairs = zip(answer["relevant"], answer["distances"], strict=True)
-            same_code = [relevant for relevant, distance in pairs if distance == 0]
-            assert path in same_code and (len(same_code) > 1 or answer["relevant"][0] == path)
+            results = client.search(folder / path, top_k=100).results
+            same_code = [found.path for found in results if found.distance == 0]
+            assert path in same_code and (len(same_code) > 1 or results[0].path == path)
         for photo in photos:
-            answer = search(service.url, photo, top_k=5)
-            assert answer["index_database_version"] == "1.5.0"
-            assert set(answer["relevant"]) <= set(paths) and len(answer["relevant"]) == 5
+            answer = client.search(photo, top_k=5)
+            assert answer.version == "1.5.0" and len(answer.results) == 5
+            assert {found.path for found in answer.results} <= set(paths)

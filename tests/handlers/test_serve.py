@@ -14,7 +14,7 @@ import pytest
 
 from efiss.demo_catalogue import draw
 from handlers.java import JavaError, find_java, major_version
-from searcher.client import ServiceError, search
+from searcher.client import Client, ServiceError
 from tests.handlers.ranking import IMPORTED
 from tests.pictures import encoded
 from tests.running import ROOT, efiss, free_block, serving
@@ -50,27 +50,29 @@ def test_kill_9_leaves_no_java_behind(catalogue):
 
 def test_requests_under_way_are_answered_before_it_ends(catalogue, photo):
     slow = {"EFISS_WORKERS": "1", "EFISS_BATCH_SIZE": "64", "EFISS_BATCH_DELAY_MS": "1000"}
-    with serving(catalogue, **slow) as service, ThreadPoolExecutor(4) as clients:
+    with (
+        serving(catalogue, **slow) as service,
+        Client(service.url) as client,
+        ThreadPoolExecutor(4) as threads,
+    ):
         # Each waits a second for a batch to fill, so all of them are under way when it is stopped.
-        answers = [clients.submit(search, service.url, photo) for _ in range(4)]
+        answers = [threads.submit(client.search, photo) for _ in range(4)]
         time.sleep(0.3)
         service.process.send_signal(signal.SIGTERM)
-        assert all(len(answer.result()["relevant"]) == 10 for answer in answers)
+        assert all(len(answer.result().results) == 10 for answer in answers)
         assert service.process.wait(15) == 0
 
 
 def test_a_killed_worker_is_replaced(catalogue, photo):
-    with serving(catalogue, EFISS_WORKERS="1") as service:
+    # What a request is answered that its worker dies of, and those before there is another.
+    patience = {"timeout": 60, "retries": 1000, "retry_statuses": (500, 503, 507)}
+    with (
+        serving(catalogue, EFISS_WORKERS="1") as service,
+        Client(service.url, **patience) as client,
+    ):
         (worker,) = service.workers()
         os.kill(worker, signal.SIGKILL)
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                assert len(search(service.url, photo, timeout=30)["relevant"]) == 10
-                break
-            except ServiceError:
-                assert time.monotonic() < deadline
-                time.sleep(0.5)
+        assert len(client.search(photo).results) == 10
         assert service.workers() and worker not in service.workers()
 
 
@@ -78,8 +80,8 @@ def test_with_no_live_version_the_packed_one_is_served(catalogue, photo, tmp_pat
     shutil.copytree(catalogue / "model_store", tmp_path / "model_store")
     short = tmp_path / "tmp"
     short.symlink_to(catalogue / "tmp")  # Unix sockets need a short path
-    with serving(tmp_path, EFISS_WORKERS="1") as service:
-        assert search(service.url, photo)["index_database_version"] == "1.0.0"
+    with serving(tmp_path, EFISS_WORKERS="1") as service, Client(service.url) as client:
+        assert client.search(photo).version == "1.0.0"
 
 
 def test_a_live_version_without_a_model_is_served(catalogue, photo, tmp_path):
@@ -88,13 +90,13 @@ def test_a_live_version_without_a_model_is_served(catalogue, photo, tmp_path):
     shutil.copytree(catalogue / "index" / IMPORTED, tmp_path / "index" / IMPORTED)
     (tmp_path / "tmp").symlink_to(catalogue / "tmp")
     assert efiss("activate", IMPORTED, folder=tmp_path).returncode == 0
-    with serving(tmp_path, EFISS_WORKERS="1") as service:
+    with serving(tmp_path, EFISS_WORKERS="1") as service, Client(service.url) as client:
         assert f"answers from index version {IMPORTED}" in service.log.read_text()
-        answer = search(service.url, code="0" * 16)
-        assert answer["index_database_version"] == IMPORTED and len(answer["relevant"]) == 10
+        answer = client.search(code="0" * 16)
+        assert answer.version == IMPORTED and len(answer.results) == 10
         with pytest.raises(ServiceError, match="without a model") as refused:
-            search(service.url, photo)
-        assert refused.value.status == 409
+            client.search(photo)
+        assert (refused.value.status, refused.value.kind) == (409, "no_model")
 
 
 def serve_fails(folder, **environment) -> str:
@@ -138,6 +140,11 @@ def test_a_bad_host_says_what_it_may_be(catalogue):
     assert "on 192.0.2.1 cannot be used" in serve_fails(catalogue, EFISS_HOST="192.0.2.1")
 
 
+def test_an_access_log_is_on_or_off(catalogue):
+    said = serve_fails(catalogue, EFISS_ACCESS_LOG="yes")
+    assert "EFISS_ACCESS_LOG must be on or off, not 'yes'" in said
+
+
 def test_too_long_a_temporary_folder_says_so(catalogue, tmp_path):
     (tmp_path / ("long" * 25)).mkdir()
     said = serve_fails(catalogue, TMPDIR=str(tmp_path / ("long" * 25)))
@@ -154,8 +161,9 @@ def test_it_serves_on_when_nobody_reads_its_log(catalogue, photo):
     try:
         assert any(line.startswith("ready: ") for line in service.stdout)
         service.stdout.close()
-        for _ in range(600):  # each leaves a line in the log, in all more than a pipe holds
-            search(f"http://127.0.0.1:{port}", photo, top_k=1)
+        with Client(f"http://127.0.0.1:{port}") as client:
+            for _ in range(600):  # each leaves a line in the log, in all more than a pipe holds
+                client.search(photo, top_k=1)
     finally:
         service.terminate()
         service.wait(20)

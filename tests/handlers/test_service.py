@@ -22,6 +22,7 @@ from hashing.codes import hamming, pack
 from searcher import versions
 from searcher.client import PATH
 from searcher.search import open_version
+from tests.dashboard import expressions, metrics_in
 from tests.pictures import encoded
 from tests.running import IMAGES, ODD_NAMES, efiss, wait_for
 
@@ -342,12 +343,114 @@ def test_management_is_not_on_the_network(service):
     assert listening == {service.port + offset for offset in (0, 2, 3, 5)}
 
 
-def test_prometheus_metrics_count_requests_by_outcome(service, photo):
-    ask(service, photo)
+OWN_LABELS = ("Outcome", "Step", "le", "IndexVersion")
+
+
+def metrics(service) -> dict[tuple[str, ...], float]:
+    """What Prometheus reads: (name, value of an own label, …) -> value."""
     with urllib.request.urlopen(f"http://127.0.0.1:{service.port + 5}/metrics") as response:
         text = response.read().decode()
-    counted = re.findall(r'image_retrieval_requests_total\{.*Outcome="(\w+)".*\} (\S+)', text)
-    assert float(dict(counted)["answered"]) >= 1
+    values = {}
+    for name, labels, value in re.findall(r"^(\w+)\{(.*)\} (\S+)$", text, re.MULTILINE):
+        pairs = re.findall(r'(\w+)="([^"]*)"', labels)
+        values[name, *(own for label, own in pairs if label in OWN_LABELS)] = float(value)
+    return values
+
+
+def test_metrics_count_outcomes_steps_and_first_hits(service, photo):
+    before = metrics(service)
+    distances = [ask(service, photo, debug=True)["distances"][0] for _ in range(3)]
+    post(service, request(photo, top_k=0))
+
+    def rose(name: str, *labels: str) -> float:
+        return metrics(service).get((name, *labels), 0) - before.get((name, *labels), 0)
+
+    # Workers tell once a second what they counted, of earlier requests too.
+    wait_for(lambda: rose("image_retrieval_requests_total", "answered") >= 3)
+    wait_for(lambda: rose("image_retrieval_requests_total", "bad_top_k") >= 1)
+    wait_for(lambda: rose("image_retrieval_first_hit_bits_count") >= 3)
+    wait_for(lambda: rose("image_retrieval_first_hit_bits_sum") >= sum(distances))
+    for step, count in (("decode", 3), ("model", 3), ("search", 3), ("total", 4)):
+        wait_for(lambda step=step, n=count: rose("image_retrieval_step_seconds_count", step) >= n)
+        wait_for(lambda step=step: rose("image_retrieval_step_seconds_sum", step) > 0)
+
+    def all_in_the_last_bucket() -> bool:
+        now = metrics(service)
+        names = [name for name in now if name[0] == "image_retrieval_step_seconds_count"]
+        return len(names) >= 6 and all(
+            now.get(("image_retrieval_step_seconds_bucket", step, "+Inf")) == now[name, step]
+            for name, step in names
+        )
+
+    wait_for(all_in_the_last_bucket)
+    assert metrics(service)["image_retrieval_index_rows",] == IMAGES
+
+
+def test_the_running_service_has_the_metrics_that_the_dashboard_shows(service, photo):
+    ask(service, photo)
+    shown = set.union(*map(metrics_in, expressions()))
+    wanted = {name for name in shown if not name.startswith("efiss_")}  # of the admin service
+    post(service, b"{")
+    # A 5xx is not to be had for the asking; TorchServe counts none until there is one.
+    wanted -= {"Requests5XX"}
+    wait_for(lambda: wanted <= {name for name, *_ in metrics(service)})
+
+
+def latest_version(service) -> str:
+    """The version that a worker took up last, as the dashboard finds it."""
+    taken_up = {
+        labels[0]: value
+        for (name, *labels), value in metrics(service).items()
+        if name == "image_retrieval_index_live_since_seconds"
+    }
+    return max(taken_up, key=taken_up.get)
+
+
+def logged(service, request_id: str) -> list[dict]:
+    """The lines that the request left in the log, as JSON."""
+    lines = service.log.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if request_id in line and line.startswith("{")]
+
+
+def test_a_request_leaves_a_line_with_the_id_of_its_answer(service, photo):
+    body = request(photo, top_k=3, debug=True, offset=1)
+    _, answer, headers = post(service, body, headers={"X-Request-Id": "basket-7.a_B"})
+    (request_id,) = headers.get_all("x-request-id")
+    wait_for(lambda: logged(service, request_id))
+    (line,) = logged(service, request_id)
+    ms, time = line.pop("ms"), line.pop("time")
+    assert line == {
+        "request_id": request_id,
+        "caller_id": "basket-7.a_B",
+        "status": 200,
+        "outcome": "answered",
+        "index_version": "1.0.0",
+        "query": "image",
+        "top_k": 3,
+        "narrowed": True,
+        "results": 3,
+        "first_distance": answer["distances"][0],
+    }
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", time)
+    assert {name: ms[name] for name in answer["ms"]} == answer["ms"] and ms["total"] > ms["model"]
+    assert base64.b64encode(photo).decode()[:40] not in service.log.read_text()
+
+
+@pytest.mark.parametrize(
+    "caller_id", ["two words", "x" * 65, "caf\xe9", '{"a": 1}', "", "a\tb", "<script>"]
+)
+def test_an_odd_id_of_a_caller_is_left_out(service, caller_id):
+    workers = service.workers()
+    body = b'{"code": "no code"}'
+    status, _, headers = post(service, body, headers={"x-request-ID": caller_id})
+    assert status == 400
+    (request_id,) = headers.get_all("x-request-id")
+    assert request_id != caller_id
+    wait_for(lambda: logged(service, request_id))
+    (line,) = logged(service, request_id)
+    assert (line["caller_id"], line["status"], line["outcome"]) == (None, 400, "bad_code")
+    assert line["query"] is None and list(line["ms"]) == ["parse", "total"]
+    assert service.workers() == workers
 
 
 def test_every_worker_answers_from_a_version_when_its_activation_returns(service, photo):
@@ -368,6 +471,7 @@ def test_every_worker_answers_from_a_version_when_its_activation_returns(service
                 assert "\n  2 workers answer from it\n" in done.stdout
                 for _ in range(8):
                     assert ask(service, photo)["index_database_version"] == version
+                wait_for(lambda version=version: latest_version(service) == version)
         finally:
             stop.set()
             versions.activate(service.folder / "index", "1.0.0")

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from searcher.client import ServiceError, search
+from searcher import client
 from trainer.data import DataError, Source, read
 from trainer.evaluation.measures import AT_K, Figures, measures_at_k, summary
 from trainer.evaluation.tasks import with_first_two_together
@@ -87,13 +87,14 @@ def measure_service(url: str, catalogue: Catalogue, k: int = 10, queries: int = 
     `trainer.evaluation.evaluate`; docs/training.md says what stands in it.
 
     queries: how many pictures are asked for at most; always the same of the same data.
-    Raises DataError, ServiceError.
+    Raises DataError, client.ServiceError.
     """
     row_of = catalogue.rows()
     _, group_of = np.unique(catalogue.groups, return_inverse=True)
     copies = np.bincount(group_of)
     sample = _sample(catalogue.paths, queries)
-    answers, reasons = _asked(url, catalogue, sample, k, row_of, group_of, copies)
+    with client.Client(url) as service:
+        answers, reasons = _asked(service, catalogue, sample, k, row_of, group_of, copies)
     if not answers:
         raise DataError(f"none of {len(sample)} queries was answered; the first: {reasons[0]}")
     usable = [_usable(answer, row_of, group_of) for answer in answers]
@@ -138,7 +139,9 @@ def _sample(paths: list[str], queries: int) -> list[int]:
     return sorted(range(len(paths)), key=digest)[:queries]
 
 
-def _asked(url, catalogue, sample, k, row_of, group_of, copies) -> tuple[list[Answer], list[str]]:
+def _asked(
+    service, catalogue, sample, k, row_of, group_of, copies
+) -> tuple[list[Answer], list[str]]:
     """Answers to the queries of the sample, and the reasons why others have none."""
 
     def ask(row: int) -> Answer | str:
@@ -146,20 +149,18 @@ def _asked(url, catalogue, sample, k, row_of, group_of, copies) -> tuple[list[An
         try:
             image = catalogue.encoded(row)
             start = time.perf_counter()
-            answer = _answer(row, search(url, image, top_k))
+            answer = _answer(row, service.search(image, top_k=top_k))
             seconds = time.perf_counter() - start
             # Where pictures without a label took the places, all that can be had.
             if len(_usable(answer, row_of, group_of)) < k and len(answer.paths) == top_k:
-                answer = _answer(row, search(url, image, MOST_TOP_K))
+                answer = _answer(row, service.search(image, top_k=MOST_TOP_K))
             return dataclasses.replace(answer, seconds=seconds)
-        except ServiceError as error:
-            if error.status is None:  # it is not there: the others would wait for it in vain
+        except client.ServiceError as error:
+            if error.status is None:  # nothing answers: the others would wait for it in vain
                 raise
             return f"{catalogue.paths[row]}: {error}"
         except OSError as error:
             return f"{catalogue.paths[row]}: cannot be read: {error.strerror or error}"
-        except (KeyError, TypeError) as error:
-            raise ServiceError(f"{url} answers, but not as the image retrieval does") from error
 
     with (
         ThreadPoolExecutor(AT_A_TIME) as pool,
@@ -170,9 +171,9 @@ def _asked(url, catalogue, sample, k, row_of, group_of, copies) -> tuple[list[An
     return answers, [one for one in said if isinstance(one, str)]
 
 
-def _answer(row: int, body: dict) -> Answer:
-    paths = [posixpath.normpath(path) for path in body["relevant"]]
-    return Answer(row, body["index_database_version"], paths, body["distances"])
+def _answer(row: int, said: client.Answer) -> Answer:
+    paths = [posixpath.normpath(found.path) for found in said.results]
+    return Answer(row, said.version, paths, [found.distance for found in said.results])
 
 
 def _usable(answer: Answer, row_of: dict[str, int], group_of: np.ndarray) -> list[int]:
