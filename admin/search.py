@@ -14,6 +14,7 @@ from searcher.client import PATH
 ANSWER_SECONDS = 30
 """TorchServe itself gives a request up after 20."""
 
+_IS_JSON = {"Content-Type": "application/json"}
 _PASSED_ON = ("content-type", "x-index-version", "x-request-id")
 
 _BODY = {
@@ -43,11 +44,9 @@ def router(settings: Settings) -> APIRouter:
     )
     async def search(request: Request) -> Response:
         """Ask the search service; its answer, whatever it is, is passed on."""
-        headers = {"Content-Type": "application/json"}
-        if name := request.headers.get("x-request-id"):
-            headers["x-request-id"] = name
+        body = await request.body()
         try:
-            answer = await service.post(PATH, content=await request.body(), headers=headers)
+            answer = await service.post(PATH, content=body, headers=_IS_JSON)
         except httpx.TransportError:
             raise Refusal(
                 503,

@@ -1,9 +1,9 @@
 import { ask, request } from "./api.js";
 import { make, pause, say, the } from "./dom.js";
 
-const STEPS = ["extract", "index", "check", "activate", "prune"];
-const STEP_WORDS = {
-  extract: "List", index: "Index", check: "Check", activate: "Activate", prune: "Tidy up",
+const STEPS = {
+  extract: "List", index: "Index", publish: "Publish", check: "Check", activate: "Activate",
+  prune: "Tidy up",
 };
 const STATE_WORDS = {
   running: "runs", done: "done", nothing_new: "nothing new", refused: "refused",
@@ -129,7 +129,9 @@ function show(job) {
   the("job-title").textContent = `Job ${job.id} ${STATE_WORDS[job.state] ?? job.state}`;
   the("cancel").hidden = isOver;
   if (isOver) the("cancel").disabled = false;
-  the("steps").replaceChildren(...STEPS.map((step) => stepItem(step, job)));
+  // A publishing step there is where the search runs in Milvus.
+  const steps = Object.keys(STEPS).filter((step) => step !== "publish" || step === job.step);
+  the("steps").replaceChildren(...steps.map((step) => stepItem(step, steps, job)));
   const bar = the("progress");
   bar.hidden = isOver;
   if (job.total) {
@@ -145,12 +147,12 @@ function show(job) {
   the("job-report").onclick = () => on.report(version);
 }
 
-function stepItem(step, job) {
-  const at = STEPS.indexOf(job.step);
-  const place = STEPS.indexOf(step);
+function stepItem(step, steps, job) {
+  const at = steps.indexOf(job.step);
+  const place = steps.indexOf(step);
   const isDone = job.state === "done" || place < at;
   const isNow = place === at && job.state !== "done";
-  const item = make("li", { className: isDone ? "done" : isNow ? "now" : "" }, STEP_WORDS[step]);
+  const item = make("li", { className: isDone ? "done" : isNow ? "now" : "" }, STEPS[step]);
   if (isDone) item.append(make("span", { className: "visually-hidden" }, " done"));
   if (isNow) item.setAttribute("aria-current", "step");
   return item;

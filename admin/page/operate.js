@@ -25,6 +25,8 @@ export async function open() {
 
 async function showJobs() {
   try {
+    const { token_required: isRequired } = await ask("/api/session");
+    if (isRequired && !token.get()) return letIn(false);
     await latest();
     letIn(true);
   } catch (error) {
