@@ -19,4 +19,7 @@ function showTab() {
 search.start();
 operate.start({ changed: search.look });
 addEventListener("hashchange", showTab);
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && location.hash === "#operate") operate.open(); // others may have worked
+});
 showTab();
