@@ -7,8 +7,6 @@ without copying pictures or loading the model once a process; on a GPU the same 
 
 import dataclasses
 import hashlib
-import os
-import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +19,7 @@ import torch
 from hashing import remote
 from hashing.model import Model
 from hashing.picture import MAX_PIXELS, PictureError
+from hashing.reading import read_files
 from hashing.settings import BATCH_SIZE
 
 KnownCode = Callable[[bytes], bytes | None]
@@ -150,26 +149,6 @@ def _is_complete(file: Hashed) -> bool:
 
 _Looked = tuple[Hashed, np.ndarray | None]
 """A file, and its pixels if it has to be hashed."""
-
-
-def read_files(paths: list[str]) -> Iterator[bytes | str]:
-    """The bytes of every file, or the reason why they cannot be had.  Those of this machine are
-    read as they are taken, remote ones all at once."""
-    fetched = iter(remote.read([path for path in paths if remote.is_remote(path)]))
-    for path in paths:
-        yield next(fetched) if remote.is_remote(path) else _read_local(path)
-
-
-def _read_local(path: str) -> bytes | str:
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for without end
-            return "Not a file"
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        return error.strerror or str(error)
-    except (ValueError, MemoryError) as error:  # a NUL in the path; a file larger than the memory
-        return str(error) or "Too large for the memory"
 
 
 def _look(path: str, data: bytes | str, model, max_pixels: int, in_hand: _InHand) -> _Looked:

@@ -29,9 +29,10 @@ import torch
 from ray.exceptions import RayError
 
 from hashing import remote
-from hashing.files import Hashed, KnownCode, hash_pixels, read_files
+from hashing.files import Hashed, KnownCode, hash_pixels
 from hashing.model import Model, Sidecar, find_model
 from hashing.picture import MAX_PIXELS, PictureError
+from hashing.reading import read_files
 from hashing.settings import BATCH_SIZE
 
 DECODER_CPUS, HASHER_CPUS = 0.25, 0.5

@@ -49,14 +49,13 @@ def admin(index_root: Path, config: Path) -> None:
     try:
         settings = Settings.from_environment(index_root, config)
         Jobs(settings.index_root).close()  # what is wrong with the folder is said here, in words
+        app = create_app(settings)
         listening = _listening(settings.host, settings.port)
     except SettingError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"ready: {settings.url}")
     server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings), log_level="warning", timeout_graceful_shutdown=STOP_SECONDS
-        )
+        uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=STOP_SECONDS)
     )
     with contextlib.suppress(Stopped), stopping_on_signals():
         server.run(sockets=[listening])  # which raises the signal again that ended it

@@ -3,10 +3,12 @@
 import contextlib
 import dataclasses
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,9 +18,11 @@ import psutil
 import pytest
 import torch
 from PIL import Image
+from selenium import webdriver
 
+from efiss.demo_catalogue import write_catalogue
 from tests.conftest import write_tiny_model
-from tests.running import ROOT, wait_for
+from tests.running import IMAGES, ODD_NAMES, ROOT, Running, efiss, serving, wait_for
 
 PICTURES = 30
 
@@ -133,3 +137,103 @@ def idle_admin(tmp_path_factory):
     """For tests that change nothing: one for all of a file."""
     with administering(set_up_shop(tmp_path_factory.mktemp("shop"))) as admin:
         yield admin
+
+
+# -- the search beside it ------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Served:
+    """A drawn catalogue with a search service and an admin service over it: version 1.0.0."""
+
+    admin: Admin
+    service: Running
+    folder: Path
+    paths: list[str]
+
+
+@pytest.fixture(scope="session")
+def served(model_path):
+    # Short, since Unix sockets lie below it and their paths may have 107 letters.
+    folder = Path(tempfile.mkdtemp(prefix="efiss-page-"))
+    try:
+        paths = _index(folder, model_path)
+        with (
+            serving(folder, EFISS_WORKERS="1") as service,
+            administering(folder, EFISS_SERVICE_URL=service.url) as admin,
+        ):
+            yield Served(admin, service, folder, paths)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _index(folder: Path, model_path: Path) -> list[str]:
+    """Pictures in four shops, some with odd names, two of product 5 of each; their paths."""
+    write_catalogue(folder / "data", IMAGES, 4, seed=1)
+    for shop, name in zip(sorted((folder / "data").glob("*/")), ODD_NAMES, strict=False):
+        first, second, *_ = sorted(shop.iterdir())
+        os.rename(first, os.fsencode(shop) + b"/" + name)
+        os.rename(second, shop / "5_another.jpg")
+    paths = sorted(os.fsencode(path.relative_to(folder)) for path in folder.glob("data/*/*.jpg"))
+    (folder / "database_info.txt").write_bytes(b"\n".join(paths) + b"\n")
+    for command in (
+        ["index", "--model_path", str(model_path), "--new_index_database_version", "1.0.0"],
+        ["activate", "1.0.0"],
+        ["archive", "--index_version", "1.0.0"],
+    ):
+        done = efiss(*command, folder=folder)
+        assert done.returncode == 0, done.stderr
+    return [os.fsdecode(path) for path in paths]
+
+
+# -- a browser -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    """Chromium without a window, driven by selenium; nothing is downloaded."""
+    program = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+    driver = shutil.which("chromedriver")
+    if not program or not driver:
+        pytest.skip("the page is tested in Chromium: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for option in (
+        *("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
+        *("disable-background-networking", "disable-component-update", "disable-sync"),
+        *("disable-dev-shm-usage", "force-prefers-reduced-motion"),
+        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
+        options.add_argument(f"--{option}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    try:
+        yield browser
+    finally:
+        browser.quit()
+
+
+@pytest.fixture
+def browser(chromium):
+    """A new tab, wide; fails the test when the page left an error in the console that is more than
+    a request that was refused."""
+    chromium.switch_to.new_window("tab")
+    resize(chromium, 1280, 900)
+    chromium.get_log("browser")
+    yield chromium
+    said = [entry["message"] for entry in chromium.get_log("browser")]
+    for handle in chromium.window_handles[1:]:
+        chromium.switch_to.window(handle)
+        chromium.close()
+    chromium.switch_to.window(chromium.window_handles[0])
+    assert [text for text in said if "the server responded with a status of" not in text] == []
+
+
+def resize(browser, width: int, height: int) -> None:
+    """The size of the page; a window has a least width, and this has not."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def is_wider_than_the_screen(browser) -> bool:
+    return browser.execute_script("return document.documentElement.scrollWidth > innerWidth")

@@ -25,7 +25,7 @@ STEPS = {
     "load the model": "hashing.model:Model.load",
     "look at the files": "indexer.pipeline:look",
     "find the known ones": "indexer.known_files:KnownFiles.find",
-    "read a file": "hashing.files:_read_local",
+    "read a file": "hashing.reading:_read_local",
     "decode a picture": "hashing.model:Model.pixels",
     "hash a batch": "hashing.model:Model.codes",
     "keep a code": "indexer.code_cache:CodeCache.add",

@@ -1,0 +1,44 @@
+"""Versions of the index opened to look things up in; the search itself is the service's."""
+
+import functools
+import logging
+import os
+from pathlib import Path
+
+from admin.errors import Refusal
+from searcher import versions
+from searcher.search import OpenVersion, open_version
+from searcher.versions import VersionError
+
+MOST_OPEN = 2
+"""The live one and one more; what a removed version took on disk is free once it is closed."""
+
+log = logging.getLogger(__name__)
+
+
+def opened(root: Path, version: str | None = None) -> OpenVersion:
+    """A version in the index folder `root`, the live one unless one is named.  Raises Refusal."""
+    version = versions.live(root) if version is None else version
+    if version is None:
+        raise Refusal(
+            404, "no_live_version", "no version is live yet; index a catalogue and activate it"
+        )
+    try:
+        folder = versions.existing(root, version)
+    except VersionError:
+        raise Refusal(
+            404, "unknown_version", "there is no such version; /api/versions lists them"
+        ) from None
+    try:
+        found = os.stat(folder)
+        # A version that was built anew under the same number is another folder.
+        return _open(folder, (found.st_ino, found.st_mtime_ns))
+    except (VersionError, OSError) as error:
+        # Its reason names files of this machine, which are not the caller's to know.
+        log.error("index version %s refused: %s", version, error)
+        raise Refusal(409, "damaged_version", f"version {version} cannot be opened") from None
+
+
+@functools.lru_cache(MOST_OPEN)
+def _open(folder: Path, mark: tuple[int, int]) -> OpenVersion:
+    return open_version(folder)

@@ -1,0 +1,76 @@
+"""Routes of the search: the question, passed on to the search service, and what can be found."""
+
+import contextlib
+
+import httpx
+from fastapi import APIRouter, Depends, Request, Response
+
+from admin.access import limited
+from admin.errors import Refusal
+from admin.opened import opened
+from admin.settings import Settings
+from searcher.client import PATH
+
+ANSWER_SECONDS = 30
+"""TorchServe itself gives a request up after 20."""
+
+_IS_JSON = {"Content-Type": "application/json"}
+_PASSED_ON = ("content-type", "x-index-version", "x-request-id")
+
+_BODY = {
+    "requestBody": {
+        "description": "the fields of docs/queries.md: image, code or like, top_k and others",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+        "required": True,
+    }
+}
+
+
+def router(settings: Settings) -> APIRouter:
+    service = httpx.AsyncClient(base_url=settings.service_url, timeout=ANSWER_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def connected(app):
+        async with service:
+            yield
+
+    routes = APIRouter(prefix="/api", tags=["search"], lifespan=connected)
+
+    @routes.post(
+        "/search",
+        responses={503: {"description": "the search service does not answer"}},
+        openapi_extra=_BODY,
+        dependencies=[Depends(limited("600/minute", "search"))],
+    )
+    async def search(request: Request) -> Response:
+        """Ask the search service; its answer, whatever it is, is passed on."""
+        body = await request.body()
+        try:
+            answer = await service.post(PATH, content=body, headers=_IS_JSON)
+        except httpx.TransportError:
+            raise Refusal(
+                503,
+                "search_unreachable",
+                "the search service does not answer; start it with `efiss serve`, or ask again in "
+                "a moment if it runs",
+            ) from None
+        passed = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
+        return Response(answer.content, answer.status_code, passed)
+
+    @routes.get("/catalogue")
+    def catalogue() -> dict:
+        """The live version: how many pictures it has, in which shops."""
+        version = opened(settings.index_root)
+        manifest = version.manifest
+        return {
+            "index_database_version": manifest.version,
+            "rows": manifest.rows,
+            "index_mode": manifest.index_mode,
+            "created": manifest.created,
+            "shops": [
+                {"name": name, "pictures": pictures}
+                for name, pictures in sorted(version.shops.items())
+            ],
+        }
+
+    return routes

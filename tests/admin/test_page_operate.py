@@ -1,0 +1,215 @@
+"""The page as operators use it: versions, reports, changes and reindexing."""
+
+import base64
+
+import pytest
+from selenium.webdriver.common.by import By
+
+from searcher import versions
+from tests.admin.conftest import administering, draw, is_wider_than_the_screen, resize
+from tests.running import wait_for
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+class Operate:
+    """The operators' part in a tab."""
+
+    def __init__(self, browser, admin):
+        self.browser, self.admin = browser, admin
+
+    def open(self) -> "Operate":
+        self.browser.get(self.admin.url + "/#operate")
+        self.browser.refresh()  # the same address again is no new visit
+        wait_for(lambda: self.text("#versions"))
+        return self
+
+    def find(self, selector: str):
+        return self.browser.find_element(By.CSS_SELECTOR, selector)
+
+    def text(self, selector: str) -> str:
+        return self.find(selector).get_attribute("innerText").strip()
+
+    def click(self, selector: str) -> None:
+        wait_for(lambda: self.find(selector).is_displayed())
+        self.find(selector).click()
+
+    def row(self, version: str) -> str:
+        return self.text(f"tr[data-version='{version}']")
+
+    def wait_for_live(self, version: str) -> None:
+        self.wait_for_text(f"tr[data-version='{version}'] th", "live")
+
+    def wait_for_text(self, selector: str, text: str) -> None:
+        wait_for(lambda: text in self.read(selector))
+
+    def read(self, selector: str) -> str:
+        """The text, in one go: rows are written anew at any moment."""
+        script = "return document.querySelector(arguments[0])?.innerText ?? ''"
+        return self.browser.execute_script(script, selector)
+
+    def add_picture(self, number: int) -> None:
+        draw(self.admin.folder / f"data/xyz.vn/{number}_xyz_vn.png", 100 + number)
+
+    def reindex(self) -> None:
+        self.click("#start")
+
+
+@pytest.fixture
+def operate(browser, admin) -> Operate:
+    return Operate(browser, admin).open()
+
+
+def test_a_reindex_is_started_and_seen_to_its_end(operate):
+    assert "no version yet" in operate.text("#versions")
+    operate.reindex()
+    operate.wait_for_text("#job-title", "Job 1 done")
+    operate.wait_for_live("1.0.0")
+    assert "30" in operate.row("1.0.0") and "tiny-1" in operate.row("1.0.0")
+    assert "passed" in operate.row("1.0.0") and "exact" in operate.row("1.0.0")
+    operate.wait_for_text("#jobs", "version 1.0.0 is live")
+    operate.wait_for_text("#catalogue", "30 pictures in 1 shops")
+    operate.reindex()
+    operate.wait_for_text("#job-title", "Job 2 nothing new")
+    operate.add_picture(1)
+    operate.find("#new-version").send_keys("2.0.0")
+    operate.reindex()
+    operate.wait_for_live("2.0.0")
+    operate.wait_for_text("#catalogue", "31 pictures in 2 shops")
+
+
+def test_steps_progress_and_the_end_of_a_job_are_shown_as_they_come(operate):
+    operate.admin.post("/api/reindex", {"model_path": "slow", "wait": False})
+    operate.open()
+    operate.wait_for_text("#job-title", "Job 1 runs")
+    operate.wait_for_text("#pace", "of 30 pictures")
+    assert operate.text("#steps [aria-current='step']") == "Index"
+    operate.click("#cancel")
+    operate.wait_for_text("#job-title", "Job 1 cancelled")
+    operate.wait_for_text("#jobs", "cancelled")
+    assert not operate.find("#progress").is_displayed()
+
+
+def test_where_events_do_not_come_through_the_job_is_asked_for(operate):
+    operate.browser.execute_script("""
+        const real = window.fetch;
+        window.fetch = (path, options) =>
+          path.endsWith("/events") ? Promise.reject(new TypeError("cut")) : real(path, options);
+    """)
+    operate.reindex()
+    operate.wait_for_text("#job-title", "Job 1 done")
+
+
+def test_a_report_is_opened_and_says_in_words_what_was_refused(operate):
+    operate.reindex()
+    operate.wait_for_live("1.0.0")
+    for number in range(20):
+        (operate.admin.folder / f"data/abc.com/{number}_abc_com.png").unlink()
+    operate.reindex()
+    operate.wait_for_text("#job-title", "Job 2 refused")
+    operate.wait_for_text("tr[data-version='1.1.0']", "refused")
+    operate.click("tr[data-version='1.1.0'] button[aria-label='Report 1.1.0']")
+    wait_for(lambda: operate.find("#report").is_displayed())
+    assert "Check of 1.1.0" in operate.text("#report-title")
+    assert "stays off" in operate.text("#report-verdict")
+    lines = {line.split("\t")[0]: line for line in operate.text("#measures").splitlines()}
+    assert "refused" in lines["catalogue shrunk by"] and "66.67 %" in lines["catalogue shrunk by"]
+    assert "passed" in lines["self-retrieval"] and "30" in lines["rows"]
+    resize(operate.browser, 360, 740)
+    assert not is_wider_than_the_screen(operate.browser)
+    operate.click("#report-close")
+    assert not is_wider_than_the_screen(operate.browser)
+    # It goes live when somebody insists.
+    operate.click("button[aria-label='Activate 1.1.0']")
+    operate.click("#confirm-yes")
+    operate.wait_for_text("#confirm-error", "judged unfit")
+    operate.wait_for_text("#confirm-yes", "Activate all the same")
+    operate.click("#confirm-yes")
+    operate.wait_for_live("1.1.0")
+    assert "forced" in operate.row("1.1.0")
+
+
+def test_versions_are_rolled_back_and_activated(operate):
+    for number in range(2):
+        operate.add_picture(number)
+        operate.reindex()
+        operate.wait_for_live(f"1.{number}.0")
+    assert "before" in operate.row("1.0.0")
+    operate.click("button[aria-label='Roll back 1.0.0']")
+    assert "Go back to 1.0.0?" in operate.text("#confirm-title")
+    operate.click("#confirm-no")
+    assert versions.live(operate.admin.folder / "index") == "1.1.0"
+    operate.click("button[aria-label='Roll back 1.0.0']")
+    operate.click("#confirm-yes")
+    operate.wait_for_live("1.0.0")
+    assert versions.live(operate.admin.folder / "index") == "1.0.0"
+    assert "Version 1.0.0 is live" in operate.text("#operate-said")
+    operate.click("button[aria-label='Activate 1.1.0']")
+    operate.click("#confirm-yes")
+    operate.wait_for_live("1.1.0")
+
+
+def test_what_fails_is_said(operate):
+    operate.reindex()
+    operate.wait_for_live("1.0.0")
+    operate.find("#new-version").send_keys("1.0.0")
+    operate.reindex()
+    operate.wait_for_text("#operate-error", "Version 1.0.0 exists; choose a new number")
+    operate.find("#new-version").clear()
+    operate.find("#new-version").send_keys("one")
+    operate.reindex()  # the browser itself says that this is no number of a version
+    assert len(operate.admin.get("/api/jobs").json()["jobs"]) == 1
+    operate.wait_for_text("#health", "The search does not answer")
+
+
+def test_with_a_token_it_is_asked_for_and_kept_in_this_tab_only(browser, shop):
+    with administering(shop, EFISS_ADMIN_TOKEN=TOKEN) as admin:
+        operate = Operate(browser, admin).open()
+        wait_for(lambda: operate.find("#token-form").is_displayed())
+        assert not operate.find("#reindexing").is_displayed()
+        operate.find("#token").send_keys("a wrong one, and long\n")
+        operate.wait_for_text("#token-error", "not the right one")
+        operate.find("#token").send_keys(TOKEN + "\n")
+        wait_for(lambda: operate.find("#reindexing").is_displayed())
+        assert not operate.find("#token-form").is_displayed()
+        operate.reindex()
+        operate.wait_for_live("1.0.0")
+        operate.click("button[aria-label='Report 1.0.0']")
+        operate.wait_for_text("#report-title", "Check of 1.0.0")
+        assert TOKEN not in browser.current_url
+        assert browser.execute_script("return [document.cookie, localStorage.length]") == ["", 0]
+        browser.switch_to.new_window("tab")
+        operate.open()
+        wait_for(lambda: operate.find("#token-form").is_displayed())
+
+
+def test_names_from_a_catalogue_are_never_markup(browser, shop):
+    name = '<img src=x onerror=alert(1)>"&_1.png'
+    draw(shop / "data" / "<b>shop" / name, 1)
+    with administering(shop) as admin:
+        assert admin.post("/api/reindex").status_code == 200
+        browser.get(admin.url)
+        chips = "return [...document.querySelectorAll('.chip span')].map((one) => one.textContent)"
+        wait_for(lambda: "<b>shop" in browser.execute_script(chips))
+        browser.execute_script(
+            """
+            const answer = { index_database_version: "1.0.0", relevant: [arguments[0]],
+              distances: [1], code: "0000000000000000", ms: {} };
+            const real = window.fetch;
+            window.fetch = (path, options) => path === "/api/search"
+              ? Promise.resolve(new Response(JSON.stringify(answer))) : real(path, options);
+            const bytes = Uint8Array.from(atob(arguments[1]), (letter) => letter.charCodeAt(0));
+            const data = new DataTransfer();
+            data.items.add(new File([bytes], "photo.png", { type: "image/png" }));
+            document.body.dispatchEvent(
+              new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+            """,
+            f"data/<b>shop/{name}",
+            base64.b64encode((shop / "data" / "<b>shop" / name).read_bytes()).decode(),
+        )
+        product = "return document.querySelector('.card .product')?.textContent"
+        wait_for(lambda: browser.execute_script(product) is not None)
+        assert browser.execute_script(product) == 'Product <img src=x onerror=alert(1)>"&'
+        shown = "return document.querySelector('.grid img').naturalWidth"
+        wait_for(lambda: browser.execute_script(shown))
+        assert browser.execute_script("return document.querySelectorAll('main b').length") == 0
