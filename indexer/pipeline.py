@@ -251,9 +251,11 @@ def _too_many_rejected(rejected: list[tuple[str, str]], total: int, order: Order
     report = _rejected_report(order)
     versions.write_rejected(report, rejected)
     path, reason = rejected[0]
+    allowed = f", --max_rejected allows {100 * order.max_rejected:g} %"
     return (
-        f"{len(rejected)} of {total} pictures could not be read, --max_rejected allows "
-        f"{100 * order.max_rejected:g} %; nothing was published. The first: {path} ({reason}). "
+        f"{len(rejected)} of {total} pictures could not be read"
+        f"{allowed if len(rejected) < total else ''}; nothing was published. "
+        f"The first: {path} ({reason}). "
         f"All of them with their reasons: {report}"
     )
 

@@ -94,6 +94,7 @@ def reindex(plan: Plan, tell: Tell = lambda event: None) -> Outcome:
         judged = _check(plan, version, tell)
         if judged.verdict == report.REFUSED:
             message = f"version {version} stays off: {'; '.join(judged.refusals)}"
+            _prune(plan, tell)  # or a catalogue that is refused every night fills the disk
             return Outcome(REFUSED, version, live, message, judged)
         tell(Event("activate", message=f"switching from {live or 'none'} to {version}"))
         done = switch.activate(root, version, plan.where, plan.wait)
@@ -149,7 +150,7 @@ def _check(plan: Plan, version: str, tell: Tell) -> Report:
 
 
 def _prune(plan: Plan, tell: Tell) -> None:
-    """What cannot be removed now is no failure: the new version is live."""
+    """What cannot be removed now is no failure."""
     tell(Event("prune"))
     try:
         removed = switch.prune(plan.order.index_root, plan.keep)

@@ -327,6 +327,28 @@ def test_old_versions_are_removed_but_for_some(plan):
     assert states() == ("1.4.0", ["1.3.0", "1.4.0"])
 
 
+def test_versions_that_are_refused_night_after_night_do_not_pile_up(plan):
+    reindex(plan)
+    shrink()
+    for night in range(4):
+        draw(picture(night), 100 + night)
+        picture(PICTURES // 2 + night).unlink()
+        assert reindex(dataclasses.replace(plan, keep=1)).state == steps.REFUSED
+    assert versions.versions(INDEX) == ["1.0.0", "1.4.0"]
+
+
+def test_a_catalogue_again_as_it_is_in_the_live_version_is_nothing_new(plan):
+    reindex(plan)
+    missing = [picture(i) for i in range(PICTURES // 2)]
+    for path in missing:
+        path.rename(path.name)
+    assert reindex(plan).state == steps.REFUSED
+    for path in missing:
+        Path(path.name).rename(path)
+    assert reindex(plan).state == steps.NOTHING_NEW
+    assert versions.live(INDEX) == "1.0.0"
+
+
 def test_that_old_versions_cannot_be_removed_is_no_failure(plan, monkeypatch):
     def fail(root, keep):
         raise OSError("the disk is read-only")
