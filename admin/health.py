@@ -111,13 +111,11 @@ class _Figures:
                 "Seconds since the live version was built.",
                 index["age_seconds"],
             )
-        # A reindex that found nothing new has done its work as well.
-        ends = [self._jobs.last(state) for state in (jobs.DONE, jobs.NOTHING_NEW)]
-        if times := [datetime.datetime.fromisoformat(job.ended).timestamp() for job in ends if job]:
+        if when := versions.reindexed(self._settings.index_root):
             yield _gauge(
                 "efiss_reindex_last_success_timestamp_seconds",
-                "When a reindex job last succeeded, Unix time.",
-                max(times),
+                "When a reindex last succeeded, whoever ran it, Unix time.",
+                when,
             )
         free = _disk(self._settings)["free_bytes"]
         yield _gauge("efiss_index_disk_free_bytes", "Free space where the index lies.", free)

@@ -134,10 +134,6 @@ class Jobs:
     def newest(self, count: int) -> list[Job]:
         return self._select("ORDER BY id DESC LIMIT ?", count)
 
-    def last(self, state: str) -> Job | None:
-        """The last job that ended so."""
-        return next(iter(self._select("WHERE state = ? ORDER BY id DESC LIMIT 1", state)), None)
-
     def counts(self) -> dict[str, int]:
         """How many jobs there are of each state."""
         rows = self._database.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state")

@@ -94,7 +94,7 @@ def switching(model_path: Path, rows: int, clients: int, seconds: int, out: Path
         ):
             running.wait_until_ready()
             crowd = Crowd(settings.port, _requests(), clients)
-            time.sleep(WARM_UP_SECONDS)
+            time.sleep(min(WARM_UP_SECONDS, seconds))
             crowd.take()
             time.sleep(seconds)
             calm = crowd.take()

@@ -68,4 +68,8 @@ def main() -> None:
       efiss activate 1.0.0
       efiss archive --index_version 1.0.0
       efiss serve
+
+    
+    And every night:
+      efiss reindex --datalake data
     """

@@ -24,10 +24,11 @@ class IndexingError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """What to index.  version: its number; None for the next minor, and then nothing is published
-    when the newest version holds just this.  max_rejected: the share (0-1) of pictures that may
-    fail; more, and nothing is published.  replace: whether a version of this number, unless it is
-    live, may be replaced.
+    """What to index. version: its number; None for the next minor, and then nothing is published
+    when the live version, or the newest, holds just this. max_rejected: the share (0-1) of pictures
+    that may fail; more, and nothing is published. replace: whether a version of this number, unless
+    it is live, may be replaced. resume: whether a version of this number that holds just this is
+    taken as it is, since an earlier run may have built it.
     trust_content: read every file and go by its content, whatever its size and time say.
     engine: threads or ray.  ray_address: of a Ray cluster that runs; None starts one here."""
 
@@ -43,6 +44,7 @@ class Order:
     image_size: int | None = None
     max_rejected: float = 0.05
     replace: bool = False
+    resume: bool = False
     trust_content: bool = False
     engine: str = "threads"
     ray_address: str | None = None
@@ -52,8 +54,8 @@ class Order:
 class Summary:
     """What was done.  Every picture of the version is one of four.
 
-    manifest: of the version that was published or, is_new being False, of the newest one, which
-    holds the same.
+    manifest: of the version that was published or, is_new being False, of the one that was there
+    and holds the same.
     computed: hashed now.  unchanged: known by path, size and time of an earlier run.  by_content:
     read, and its content was known from earlier runs.  duplicates: read, and its content is that of
     another one hashed now.  repeated_lines: lines of the list that were there before.
@@ -82,8 +84,7 @@ def index_catalogue(order: Order, progress: Progress = lambda done, total: None)
     Raises CatalogueError, ModelError, VersionError, IndexingError or an engine's ValueError, with
     nothing published.  Codes computed until then are kept, and used by the next run.
     """
-    if order.version is not None:
-        versions.check_new(order.index_root, order.version, order.replace)
+    _check_number(order)
     catalogue = read_catalogue(order.database)
     remote.check(catalogue.paths)
     engine = _engine(order)
@@ -91,18 +92,25 @@ def index_catalogue(order: Order, progress: Progress = lambda done, total: None)
     model = Model.load(order.model_path, "cpu" if order.engine == "ray" else order.device)
     _check_image_size(order, model)
     with versions.writing(order.index_root):
-        newest = None
+        alike = [order.version] if order.resume else []
         if order.version is None:
-            newest = next(reversed(versions.versions(order.index_root)), None)
+            names = versions.versions(order.index_root)
+            alike = [name for name in (versions.live(order.index_root), *names[-1:]) if name]
             order = dataclasses.replace(order, version=versions.next_minor(order.index_root))
         # Again, before the work: what a killed --force left half-replaced has come back by now.
-        versions.check_new(order.index_root, order.version, order.replace)
+        _check_number(order)
         cache = CodeCache(order.index_root, _cache_key(model, order))
         files = KnownFiles(order.index_root)
         progress(0, len(catalogue.paths))
         rows = _known_rows(catalogue.paths, cache, files, order)
         _hash_the_rest(rows, engine, model, cache, files, order, progress)
-        return _publish(catalogue, rows, model, order, newest)
+        return _publish(catalogue, rows, model, order, alike)
+
+
+def _check_number(order: Order) -> None:
+    is_there = order.version in versions.versions(order.index_root)
+    if order.version is not None and not (order.resume and is_there):
+        versions.check_new(order.index_root, order.version, order.replace)
 
 
 def _engine(order: Order) -> Engine:
@@ -195,9 +203,9 @@ def _hash_the_rest(
 
 
 def _publish(
-    catalogue: Catalogue, rows: _Rows, model: Model, order: Order, newest: str | None
+    catalogue: Catalogue, rows: _Rows, model: Model, order: Order, alike: list[str]
 ) -> Summary:
-    """newest: the version that is not built again if it holds just this."""
+    """alike: versions of which the first that holds just this is taken, and nothing is built."""
     kept = np.ones(len(rows.paths), bool)
     kept[list(rows.rejected)] = False
     rejected = [(rows.paths[row], reason) for row, reason in rows.rejected.items()]
@@ -217,18 +225,19 @@ def _publish(
         },
         index_mode=order.index_mode,
     )
-    is_new = newest is None or not versions.holds(order.index_root / newest, contents)
-    if is_new:
-        manifest = versions.publish(order.index_root, order.version, contents, order.replace)
+    root = order.index_root
+    same = next((name for name in alike if versions.holds(root / name, contents)), None)
+    if same is None:
+        manifest = versions.publish(root, order.version, contents, order.replace)
     else:
-        manifest = versions.read_manifest(order.index_root / newest)
+        manifest = versions.read_manifest(root / same)
     _rejected_report(order).unlink(missing_ok=True)
     read = kept & ~rows.unchanged & ~rows.computed
     contents_of = rows.digests.view("V32")[:, 0]
     duplicates = int(np.isin(contents_of[read], contents_of[rows.computed]).sum())
     return Summary(
         manifest,
-        is_new,
+        same is None,
         rejected,
         computed=int(rows.computed.sum()),
         unchanged=int(rows.unchanged.sum()),

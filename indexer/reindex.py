@@ -79,6 +79,7 @@ def reindex(plan: Plan, tell: Tell = lambda event: None) -> Outcome:
         summary = _index(plan, tell)
         version, live = summary.manifest.version, versions.live(root)
         if version == live:
+            versions.note_reindexed(root)
             message = f"version {live} is live and holds just this catalogue"
             return Outcome(NOTHING_NEW, live, live, message, report.stored(root / live))
         if not summary.is_new and not plan.force and _was_rolled_back(root, version):
@@ -96,6 +97,7 @@ def reindex(plan: Plan, tell: Tell = lambda event: None) -> Outcome:
             return Outcome(REFUSED, version, live, message, judged)
         tell(Event("activate", message=f"switching from {live or 'none'} to {version}"))
         done = switch.activate(root, version, plan.where, plan.wait)
+        versions.note_reindexed(root)
         followed = f"{done.workers} workers answer" if done.workers else "no service follows now"
         tell(Event("activate", message=f"version {version} is live, {followed}"))
         _prune(plan, tell)

@@ -5,6 +5,7 @@ was refused is not made live (`searcher.switch`) unless somebody forces it, and 
 """
 
 import dataclasses
+import math
 import random
 import time
 import tomllib
@@ -18,7 +19,7 @@ from hashing.files import hash_files
 from hashing.model import Model
 from hashing.settings import SettingError, available_cores, max_pixels
 from searcher import versions
-from searcher.report import Measure, Report, now, shown
+from searcher.report import Measure, Report, now, shown, stored
 from searcher.search import OpenVersion, Selection, open_version
 from searcher.versions import VersionError
 
@@ -63,7 +64,7 @@ def read_thresholds(path: Path) -> Thresholds:
         if name not in known:
             raise SettingError(f"{path}: [check] has no {name}; it may have {', '.join(known)}")
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if name == "sample" and not (is_number and value == int(value) and value >= 1):
+        if name == "sample" and not (is_number and 1 <= value < math.inf and value == int(value)):
             raise SettingError(f"{path}: sample must be a whole number from 1, not {value!r}")
         if name != "sample" and not (is_number and 0 <= value <= 100):
             raise SettingError(f"{path}: {name} is in percent, 0 to 100, not {value!r}")
@@ -101,6 +102,7 @@ def judge(
         created=now(),
         measures=measures,
         refusals=[_sentence(measure) for measure in measures if measure.refused],
+        rolled_back=_rolled_back(folder),
     )
     versions.write_report(root, version, report.as_json())
     return report
@@ -116,6 +118,15 @@ def _other(root: Path, version: str) -> OpenVersion | None:
         return open_version(root / name)
     except VersionError:
         return None
+
+
+def _rolled_back(folder: Path) -> str | None:
+    """When somebody went back from the version: to judge it again does not undo that."""
+    try:
+        earlier = stored(folder)
+    except VersionError:
+        return None
+    return earlier and earlier.rolled_back
 
 
 def _sentence(measure: Measure) -> str:
@@ -142,7 +153,7 @@ def _rows(new: OpenVersion, old: OpenVersion | None, thresholds: Thresholds) -> 
     if old is None:
         return measures
     ours, theirs = new.path_hashes(), old.path_hashes()
-    shrunk = max(0.0, 100 * (1 - rows / old.manifest.rows))
+    shrunk = max(0.0, 100 * (old.manifest.rows - rows) / old.manifest.rows)
     return [
         *measures,
         Measure("rows added", int(np.isin(ours, theirs, invert=True).sum())),

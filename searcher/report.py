@@ -7,7 +7,7 @@ from pathlib import Path
 from searcher import versions
 from searcher.versions import VersionError
 
-PASSED, REFUSED, FORCED = "passed", "refused", "forced"
+PASSED, REFUSED, FORCED, UNJUDGED = "passed", "refused", "forced", "unjudged"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Report:
 
     against: the version it was compared with, None when none was live.  created, forced: UTC, ISO
     8601; forced is when somebody overrode the refusals, None otherwise.  refusals: sentences.
-    rolled_back: when somebody went back from it to the version before.
+    rolled_back: when somebody went back from it to the version before; of one that was never judged
+    that alone is known, and there are no measures.
     """
 
     version: str
@@ -42,6 +43,8 @@ class Report:
 
     @property
     def verdict(self) -> str:
+        if not self.measures:
+            return UNJUDGED
         if not self.refusals:
             return PASSED
         return FORCED if self.forced else REFUSED
@@ -79,9 +82,9 @@ def force(root: Path, version: str) -> Report | None:
 
 def roll_back(root: Path, version: str) -> None:
     """Record that somebody went back from a version.  Raises VersionError, OSError."""
-    if report := stored(versions.existing(root, version)):
-        rolled_back = dataclasses.replace(report, rolled_back=now())
-        versions.write_report(root, version, rolled_back.as_json())
+    report = stored(versions.existing(root, version)) or Report(version, None, now(), [], [])
+    rolled_back = dataclasses.replace(report, rolled_back=now())
+    versions.write_report(root, version, rolled_back.as_json())
 
 
 def now() -> str:

@@ -3,6 +3,7 @@
     index/
         CURRENT                 the name of the live version
         .before                 the versions that were live before it, the last one last
+        .reindexed              empty; its time is that of the last reindex that succeeded
         1.0.0/                  one version, never changed once it is there
             index.bin           FAISS binary index of the codes, row i = picture i
             tables.*.npy        of a large index: tables to look up codes in (`searcher.tables`)
@@ -60,7 +61,7 @@ DEFAULT, FAST = "default", "unnecessary fast"
 INDEX_MODES = {DEFAULT: DEFAULT, FAST: FAST, "ivf": FAST}
 """What may be asked for -> the mode: exact or approximate search (`ivf` is the old name of it)."""
 _MANIFEST, _REPORT = "manifest.json", "check.json"
-_CURRENT, _BEFORE, _LOCK = "CURRENT", ".before", ".lock"
+_CURRENT, _BEFORE, _REINDEXED, _LOCK = "CURRENT", ".before", ".reindexed", ".lock"
 _NEW, _OLD, _GONE = ".new-", ".old-", ".gone-"
 MOST_BEFORE = 100
 """Versions on the way back that are kept in mind."""
@@ -203,7 +204,9 @@ def read_report(folder: Path) -> dict | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise VersionError(f"{path} cannot be read: {error}") from error
+        raise VersionError(
+            f"{path} cannot be read ({error}); run `efiss check {folder.name}` again"
+        ) from error
 
 
 def write_report(root: Path, version: str, report: dict) -> None:
@@ -289,6 +292,19 @@ def reindexing(root: Path) -> Iterator[None]:
     live version.  Raises VersionError when another holds it or the folder cannot be written."""
     with _locked(root, ".reindexing", f"another reindex of {root} runs; wait until it has ended"):
         yield
+
+
+def note_reindexed(root: Path) -> None:
+    """Remember that the catalogue as it is now was found to be live."""
+    (root / _REINDEXED).touch()
+
+
+def reindexed(root: Path) -> float | None:
+    """When that was last, Unix time; None before the first time."""
+    try:
+        return (root / _REINDEXED).stat().st_mtime
+    except OSError:
+        return None
 
 
 @contextlib.contextmanager
@@ -438,7 +454,7 @@ def _clear_up(root: Path) -> None:
 
 def holds(folder: Path, contents: Contents) -> bool:
     """Whether the version in `folder` would not differ from one of these contents but by its number
-    and by its rejected lines' reasons.  A damaged one holds nothing."""
+    and by which lines were rejected, and why.  A damaged one holds nothing."""
     try:
         manifest = read_manifest(folder)
         is_alike = (
@@ -467,7 +483,8 @@ def check_new(root: Path, version: str, replace: bool = False) -> None:
         raise VersionError(f"version {version} is live and is not replaced; choose a new number")
     if (root / version).exists() and not replace:
         raise VersionError(
-            f"version {version} exists in {root}; choose a new number or use --force"
+            f"version {version} exists in {root}; choose a new number, or have it replaced by "
+            "`efiss index --force`"
         )
 
 

@@ -29,11 +29,8 @@ def check(version: str, config: Path, device: str, force: bool, index_root: Path
     Example:
       efiss check 1.6.0
     """
-    from hashing.model import ModelError
-    from hashing.settings import SettingError
     from searcher import judge
     from searcher import report as reports
-    from searcher.versions import VersionError
 
     try:
         thresholds = judge.read_thresholds(config)
@@ -41,7 +38,7 @@ def check(version: str, config: Path, device: str, force: bool, index_root: Path
             report = judge.judge(index_root, version, thresholds, device, bar.show)
         if force:
             report = reports.force(index_root, version)
-    except (VersionError, ModelError, SettingError, OSError) as error:
+    except (ValueError, OSError) as error:  # of the version, its model, a setting or a URL
         raise click.ClickException(str(error)) from error
     click.echo(table(report))
     if report.verdict == reports.REFUSED:

@@ -39,8 +39,8 @@ PAUSES = {True: 0.25, False: 30.0}
 @click.option(
     "--new_index_database_version",
     metavar="MAJOR.MINOR.PATCH",
-    help="Number of the version; by default the next minor, and nothing is built when the newest "
-    "version holds just this catalogue.",
+    help="Number of the version; by default the next minor. Nothing is built when the version of "
+    "this number, or by default the live one, holds just this catalogue.",
 )
 @MODEL_PATH
 @DEVICE
@@ -78,8 +78,10 @@ def reindex(**options) -> None:
       4  refused: the version was judged unfit, and the old one is live
 
     \b
-    Example, every night at three (docs/operating.md has a systemd timer and a CronJob):
-      0 3 * * *  cd /srv/shop && .venv/bin/efiss reindex --datalake data >> reindex.log 2>&1
+    Examples:
+      efiss reindex --datalake data
+    As a line of a crontab (docs/operating.md has a systemd timer and a CronJob as well):
+      0 3 * * *  cd /srv/shop && .venv/bin/efiss reindex --datalake data >> reindex.log
     """
     from indexer import reindex as steps
 
@@ -90,7 +92,7 @@ def reindex(**options) -> None:
             outcome = steps.reindex(_plan(**options), teller.tell)
     except Stopped:
         raise click.ClickException(
-            "stopped; the version that was live is live, and what was hashed is kept"
+            f"{teller.step}: stopped; what was hashed is kept, and the next run goes on from there"
         ) from None
     except (ValueError, RuntimeError, OSError) as error:
         raise click.ClickException(f"{teller.step}: {error}") from error
@@ -131,6 +133,7 @@ def _plan(
         batch_size=BATCH_SIZE,
         max_pixels=max_pixels(),
         index_mode=index_mode,
+        resume=True,
         # Whether too many are unreadable is for the check to say, with all else that is wrong.
         max_rejected=1.0,
     )

@@ -63,13 +63,13 @@ def test_lists_versions_and_marks_the_live_one(index):
     assert result.exit_code == 0
     header, first, second = result.output.splitlines()
     assert header.split() == [
-        *("version", "rows", "rejected", "MB", "created", "mode", "recall", "model")
+        *("version", "rows", "rejected", "MB", "created", "mode", "recall", "verified", "model")
     ]
     created = store.read_manifest(index / "1.0.0").created[:19]
     digest = store.read_manifest(index / "1.0.0").model["sha256"][:8]
     size = sum(path.stat().st_size for path in (index / "1.0.0").iterdir()) / 1e6
     assert first.split() == [
-        *("*", "1.0.0", "10", "1", f"{size:.1f}", created, "default", "1.000", "tiny-1"),
+        *("*", "1.0.0", "10", "1", f"{size:.1f}", created, "default", "1.000", "–", "tiny-1"),
         f"({digest})",
     ]
     assert second.split()[:3] == ["1.1.0", "3", "1"]
@@ -91,12 +91,12 @@ def test_lists_the_recall_of_an_approximate_index(index, publish_version):
     publish_version(index, "1.2.0", mode="ivf")
     edit_manifest(index / "1.2.0", search={"steps": 8, "recall": 0.9535})
     line = efiss("versions").output.splitlines()[3]
-    assert "unnecessary fast 0.954   tiny-1 (" in line
+    assert "unnecessary fast 0.954   –        tiny-1 (" in line
 
 
 def test_lists_a_version_without_a_model(index, publish_version):
     publish_version(index, "1.2.0", model=False)
-    assert efiss("versions").output.splitlines()[3].split()[-3:] == ["default", "1.000", "none"]
+    assert efiss("versions").output.splitlines()[3].split()[-3:] == ["1.000", "–", "none"]
 
 
 def test_a_version_of_an_older_program_is_to_be_made_again(index):
@@ -237,7 +237,7 @@ def test_activates(index):
 
 
 def test_says_how_many_workers_followed(index):
-    Follower(index, None, "cpu").watch()
+    Follower(index.absolute(), None, "cpu").watch()  # and not of the next test
     assert efiss("activate", "1.1.0").output.endswith("\n  1 worker answers from it\n")
 
 

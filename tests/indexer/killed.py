@@ -1,4 +1,4 @@
-"""`efiss index` in a process that kills itself, for `test_resume`."""
+"""Indexing and reindexing in a process that kills itself, for `test_resume`, `test_reindex`."""
 
 import itertools
 import os
@@ -7,6 +7,7 @@ import signal
 import types
 from pathlib import Path
 
+from indexer import reindex as steps
 from indexer import table
 from indexer.main import main
 
@@ -16,15 +17,35 @@ PART_RECORDS, MOST_PARTS = 4, 2
 def index(arguments: list[str], log: Path, step: str | None = None, times: int = 0) -> None:
     """Run `efiss index` with arguments; with a step, `module:name`, the process ends by SIGKILL as
     soon as that was called so many times.  To the log goes a line for every picture hashed."""
-    # Parts by number of records and not by seconds, so that every run has the same ones.
+    _write_small_parts()
+    _after_each("hashing.model:Model.codes", lambda batch: _note(log, batch))
+    _kill_after(step, times)
+    main(arguments)
+
+
+def reindex(
+    plan: steps.Plan, folder: Path, log: Path, step: str | None = None, times: int = 0
+) -> None:
+    """As `index`; in a folder.  To the log goes what it tells."""
+    os.chdir(folder)
+    _write_small_parts()
+    with open(log, "a", buffering=1) as file:
+        _kill_after(step, times)
+        done = steps.reindex(plan, lambda event: print(event.step, event.message, file=file))
+    os._exit({steps.DONE: 0, steps.NOTHING_NEW: 3, steps.REFUSED: 4}[done.state])
+
+
+def _write_small_parts() -> None:
+    """By number of records and not by seconds, so that every run has the same ones."""
     ticks = itertools.count().__next__
     table.time = types.SimpleNamespace(monotonic=lambda: ticks() * table.PART_SECONDS / 4)
     table.MOST_PARTS = MOST_PARTS
-    _after_each("hashing.model:Model.codes", lambda batch: _note(log, batch))
+
+
+def _kill_after(step: str | None, times: int) -> None:
     if step:
         calls = itertools.count(1)
         _after_each(step, lambda *_: next(calls) == times and os.kill(os.getpid(), signal.SIGKILL))
-    main(arguments)
 
 
 def _after_each(step: str, then) -> None:

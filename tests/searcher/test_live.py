@@ -18,6 +18,7 @@ from hashing.model import Model, ModelError
 from searcher import live, versions
 from searcher.live import Follower
 from searcher.versions import VersionError
+from tests.running import wait_for
 
 # Root may write everything, unless these capabilities are taken from it.
 AS_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
@@ -433,6 +434,29 @@ def test_a_slow_opening_is_waited_for_once_and_goes_on(root, monkeypatch):
 
 
 # -- acknowledgement -----------------------------------------------------------------------------
+
+
+def test_a_worker_shows_life_while_it_opens_a_version_for_long(root, monkeypatch):
+    """Else it is taken for gone by those on other machines, and not waited for."""
+    opening, go_on, open_it = threading.Event(), threading.Event(), live.open_version
+
+    def open_slowly(folder):
+        opening.set()
+        go_on.wait(60)
+        return open_it(folder)
+
+    follower = Follower(root, None, "cpu")
+    monkeypatch.setattr(live, "open_version", open_slowly)
+    monkeypatch.setattr(live, "TOUCH_SECONDS", 0.05)
+    follower.watch()
+    versions.activate(root, "1.1.0")
+    assert opening.wait(60)
+    (path,) = (root / ".workers").iterdir()
+    os.utime(path, (0, 0))
+    wait_for(lambda: time.time() - path.stat().st_mtime < 60)
+    assert follower.serving.version == "1.0.0"
+    go_on.set()
+    wait_for(lambda: follower.serving.version == "1.1.0")
 
 
 READ_ONLY = """

@@ -586,7 +586,7 @@ def test_a_model_that_changed_while_it_was_used_is_not_published(root, tmp_path,
 
 
 def test_a_version_is_not_replaced_unasked(root, publish_version):
-    with pytest.raises(VersionError, match=r"1\.1\.0 exists .*new number or use --force"):
+    with pytest.raises(VersionError, match=r"1\.1\.0 exists .*new number, .*efiss index --force"):
         publish_version(root, "1.1.0", codes=CODES)
     np.testing.assert_array_equal(open_version(root / "1.1.0").code(0), OTHER_CODES[0])
 

@@ -1,0 +1,496 @@
+"""The whole way from a catalogue to a live version, in this process, and killed on its way."""
+
+import dataclasses
+import itertools
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indexer import reindex as steps
+from indexer.catalogue import CatalogueError
+from indexer.pipeline import IndexingError, Order, index_catalogue
+from indexer.reindex import Event, Plan, reindex
+from searcher import open_version, report, switch, versions
+from searcher.judge import Thresholds
+from searcher.live import Follower
+from searcher.versions import VersionError
+from tests.indexer import killed
+from tests.running import wait_for
+
+INDEX = Path("index")
+PICTURES = 20
+
+
+def draw(path, seed: int) -> None:
+    blots = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(blots).resize((48, 40), Image.Resampling.BICUBIC).save(path)
+    os.utime(path, (1e9, 1e9))
+
+
+def picture(i: int) -> Path:
+    return Path(f"data/abc.com/{i:02}_abc_com.jpg")
+
+
+def plan_for(model_path: Path) -> Plan:
+    order = Order(
+        database=Path("database_info.txt"),
+        model_path=model_path,
+        device="cpu",
+        version=None,
+        index_root=INDEX,
+        workers=1,
+        batch_size=1,
+        max_pixels=1_000_000,
+        max_rejected=1.0,
+        resume=True,
+    )
+    return Plan(Path("data"), order, Thresholds())
+
+
+@pytest.fixture
+def plan(tiny_models, tmp_path, monkeypatch) -> Plan:
+    """Of a folder with a shop of 20 pictures, the current one; nothing is indexed yet."""
+    monkeypatch.chdir(tmp_path)
+    for i in range(PICTURES):
+        draw(picture(i), i)
+    return plan_for(tiny_models[0])
+
+
+def numbered(plan: Plan, version: str) -> Plan:
+    return dataclasses.replace(plan, order=dataclasses.replace(plan.order, version=version))
+
+
+def forced(plan: Plan) -> Plan:
+    return dataclasses.replace(plan, force=True)
+
+
+def shrink() -> None:
+    """By half, which is too much."""
+    for i in range(PICTURES // 2):
+        picture(i).unlink()
+
+
+def states() -> tuple[str | None, list[str]]:
+    """The live version, and those that are there."""
+    return versions.live(INDEX), versions.versions(INDEX)
+
+
+# -- how it ends ---------------------------------------------------------------------------------
+
+
+def test_from_nothing_to_a_live_version(plan):
+    done = reindex(plan)
+    assert (done.state, done.version, done.before) == (steps.DONE, "1.0.0", None)
+    assert done.message == "version 1.0.0 is live"
+    assert done.report == report.stored(INDEX / "1.0.0") and done.report.verdict == report.PASSED
+    assert states() == ("1.0.0", ["1.0.0"])
+    assert open_version(INDEX / "1.0.0").path(7) == str(picture(7))
+
+
+def test_a_changed_catalogue_goes_live_under_the_next_minor_number(plan):
+    reindex(numbered(plan, "3.4.5"))
+    draw(picture(20), 20)
+    done = reindex(plan)
+    assert (done.state, done.version, done.before) == (steps.DONE, "3.5.0", "3.4.5")
+    assert states() == ("3.5.0", ["3.4.5", "3.5.0"])
+    assert versions.before(INDEX) == ["3.4.5"]
+
+
+def test_the_same_catalogue_is_nothing_new(plan):
+    reindex(plan)
+    done = reindex(plan)
+    assert (done.state, done.version, done.before) == (steps.NOTHING_NEW, "1.0.0", "1.0.0")
+    assert done.message == "version 1.0.0 is live and holds just this catalogue"
+    assert states() == ("1.0.0", ["1.0.0"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: picture(3).unlink(),
+        lambda: picture(3).rename(picture(30)),
+        lambda: draw(picture(3), 100),
+        lambda: shutil.copy(picture(3), picture(30)),
+        lambda: picture(30).write_text("no picture"),
+    ],
+    ids=["removed", "moved", "changed", "added", "unreadable"],
+)
+def test_what_is_something_new(plan, change):
+    reindex(plan)
+    change()
+    assert reindex(plan).version == "1.1.0"
+
+
+def test_another_model_is_something_new(plan, tiny_models):
+    reindex(plan)
+    order = dataclasses.replace(plan.order, model_path=tiny_models[1])
+    assert reindex(dataclasses.replace(plan, order=order)).version == "1.1.0"
+
+
+def test_another_index_mode_is_something_new(plan):
+    reindex(plan)
+    order = dataclasses.replace(plan.order, index_mode="ivf")
+    assert reindex(dataclasses.replace(plan, order=order)).version == "1.1.0"
+
+
+def test_an_unfit_version_stays_off_and_is_not_built_again(plan):
+    reindex(plan)
+    shrink()
+    for _ in range(2):
+        done = reindex(plan)
+        assert (done.state, done.version, done.before) == (steps.REFUSED, "1.1.0", "1.0.0")
+        assert done.message == (
+            "version 1.1.0 stays off: catalogue shrunk by 50 % (at most 20 % is allowed)"
+        )
+        assert states() == ("1.0.0", ["1.0.0", "1.1.0"])
+
+
+def test_force_takes_an_unfit_version_and_that_is_recorded(plan):
+    reindex(plan)
+    shrink()
+    reindex(plan)
+    done = reindex(forced(plan))
+    assert (done.state, done.version) == (steps.DONE, "1.1.0")
+    assert done.report.verdict == report.FORCED
+    assert report.stored(INDEX / "1.1.0") == done.report
+    assert reindex(plan).state == steps.NOTHING_NEW
+
+
+def test_a_first_version_that_is_unfit_stays_off_too(plan):
+    for i in range(3):
+        picture(i).write_text("no picture")
+    done = reindex(plan)
+    assert (done.state, done.before) == (steps.REFUSED, None)
+    assert done.message == ("version 1.0.0 stays off: lines rejected 15 % (at most 5 % is allowed)")
+    assert states() == (None, ["1.0.0"])
+
+
+def test_a_version_that_somebody_rolled_back_from_is_not_taken_again(plan):
+    reindex(plan)
+    draw(picture(20), 20)
+    reindex(plan)
+    switch.roll_back(INDEX)
+    done = reindex(plan)
+    assert (done.state, done.version, done.before) == (steps.REFUSED, "1.1.0", "1.0.0")
+    assert (
+        "somebody rolled back from it: `efiss activate 1.1.0` or --force takes it" in done.message
+    )
+    assert states() == ("1.0.0", ["1.0.0", "1.1.0"])
+    assert reindex(forced(plan)).state == steps.DONE
+    assert versions.live(INDEX) == "1.1.0"
+
+
+def test_a_version_made_by_hand_that_somebody_rolled_back_from_is_not_taken_either(plan):
+    reindex(plan)
+    draw(picture(20), 20)
+    steps.extract(plan.datalake, plan.order.database)
+    index_catalogue(dataclasses.replace(plan.order, version="1.1.0"))
+    switch.activate(INDEX, "1.1.0")
+    switch.roll_back(INDEX)
+    assert report.stored(INDEX / "1.1.0").verdict == report.UNJUDGED
+    assert reindex(plan).state == steps.REFUSED
+    assert switch.activate(INDEX, "1.1.0").version == "1.1.0"
+
+
+def test_a_catalogue_that_changed_since_somebody_rolled_back_is_taken(plan):
+    reindex(plan)
+    for i in (20, 21):
+        draw(picture(i), i)
+        reindex(plan)
+    switch.roll_back(INDEX)
+    draw(picture(22), 22)
+    assert reindex(plan).version == "1.3.0"
+
+
+# -- the number, the list ------------------------------------------------------------------------
+
+
+def test_the_number_may_be_given(plan):
+    assert reindex(numbered(plan, "2.0.7")).version == "2.0.7"
+    assert reindex(numbered(plan, "2.0.7")).state == steps.NOTHING_NEW
+    draw(picture(20), 20)
+    with pytest.raises(VersionError, match=r"2\.0\.7 is live and is not replaced; choose a new"):
+        reindex(numbered(plan, "2.0.7"))
+    assert reindex(numbered(plan, "1.9.0")).version == "1.9.0"  # a lower one as well
+    draw(picture(21), 21)
+    with pytest.raises(VersionError, match=r"2\.0\.7 exists in index; choose a new number"):
+        reindex(numbered(plan, "2.0.7"))
+
+
+def test_without_a_datalake_the_list_is_taken_as_it_is(plan):
+    plan.order.database.write_text("".join(f"{picture(i)}\n" for i in (3, 1, 2)))
+    reindex(dataclasses.replace(plan, datalake=None))
+    index = open_version(INDEX / "1.0.0")
+    assert [index.path(row) for row in range(index.manifest.rows)] == [
+        str(picture(i)) for i in (3, 1, 2)
+    ]
+
+
+def test_a_datalake_that_is_not_there(plan):
+    with pytest.raises(IndexingError, match="there is no folder 'nowhere', check the spelling"):
+        reindex(dataclasses.replace(plan, datalake=Path("nowhere")))
+    assert states() == (None, [])
+
+
+def test_a_datalake_that_is_empty_leaves_the_list_and_the_live_version(plan):
+    """As where a disk is not mounted."""
+    reindex(plan)
+    listed = plan.order.database.read_text()
+    shutil.rmtree("data/abc.com")
+    with pytest.raises(IndexingError, match="no image in 'data'"):
+        reindex(plan)
+    assert plan.order.database.read_text() == listed
+    assert states() == ("1.0.0", ["1.0.0"])
+
+
+def test_a_list_that_is_not_there(plan):
+    with pytest.raises(CatalogueError, match=r"database_info\.txt is missing"):
+        reindex(dataclasses.replace(plan, datalake=None))
+
+
+# -- beside others -------------------------------------------------------------------------------
+
+
+def test_two_never_run_at_once(plan):
+    seen = []
+
+    def run_another(event):
+        if event.step not in seen:
+            seen.append(event.step)
+            with pytest.raises(VersionError, match="another reindex of index runs; wait until"):
+                reindex(plan)
+
+    reindex(plan, run_another)
+    assert seen == ["extract", "index", "check", "activate", "prune"]
+
+
+def test_while_a_version_is_built_it_does_not_begin(plan):
+    with versions.writing(INDEX), pytest.raises(VersionError, match="another process is building"):
+        reindex(plan)
+
+
+def test_while_the_live_version_changes_it_does_not_activate_and_goes_on_later(plan):
+    with (
+        versions.switching(INDEX),
+        pytest.raises(VersionError, match="another process is changing the live version"),
+    ):
+        reindex(plan)
+    assert states() == (None, ["1.0.0"])
+    assert reindex(plan).version == "1.0.0"
+
+
+def test_it_returns_when_the_workers_answer_from_the_new_version(plan):
+    reindex(plan)
+    follower = Follower(INDEX.absolute(), None, "cpu")
+    follower.watch()
+    draw(picture(20), 20)
+    told = []
+    reindex(plan, told.append)
+    assert follower.serving.version == "1.1.0"
+    assert Event("activate", message="version 1.1.0 is live, 1 workers answer") in told
+
+
+def test_a_worker_that_refuses_keeps_the_old_version_live(plan, monkeypatch):
+    reindex(plan)
+    follower = Follower(INDEX.absolute(), None, "cpu")
+    follower.watch()
+    open_it = follower._open
+
+    def fail(folder):
+        if folder.name == "1.1.0":
+            raise VersionError("this machine lacks something")
+        return open_it(folder)
+
+    monkeypatch.setattr(follower, "_open", fail)
+    draw(picture(20), 20)
+    with pytest.raises(VersionError, match=r"1\.1\.0 was taken back and 1\.0\.0 stays live"):
+        reindex(plan)
+    assert states() == ("1.0.0", ["1.0.0", "1.1.0"])
+    assert follower.serving.version == "1.0.0"
+
+
+# -- what stays ----------------------------------------------------------------------------------
+
+
+def test_old_versions_are_removed_but_for_some(plan):
+    for i in range(20, 25):
+        draw(picture(i), i)
+        reindex(dataclasses.replace(plan, keep=2))
+    assert states() == ("1.4.0", ["1.3.0", "1.4.0"])
+
+
+def test_that_old_versions_cannot_be_removed_is_no_failure(plan, monkeypatch):
+    def fail(root, keep):
+        raise OSError("the disk is read-only")
+
+    monkeypatch.setattr(switch, "prune", fail)
+    told = []
+    assert reindex(plan, told.append).state == steps.DONE
+    assert told[-1] == Event("prune", message="old versions stay: the disk is read-only")
+
+
+# -- what it tells -------------------------------------------------------------------------------
+
+
+def test_it_tells_every_step(plan):
+    told = []
+    reindex(plan, told.append)
+    assert [event.message for event in told if event.message] == [
+        "listing data",
+        "database_info.txt: 20 images in 1 shop",
+        "indexing database_info.txt",
+        "version 1.0.0 built: 20 rows, 20 hashed now, 0 known, 0 rejected",
+        "checking 1.0.0",
+        "version 1.0.0: passed",
+        "switching from none to 1.0.0",
+        "version 1.0.0 is live, no service follows now",
+        "removed nothing",
+    ]
+    for step in ("index", "check"):
+        counts = [(event.done, event.total) for event in told if event.step == step]
+        assert [each for each in counts if each[1]] == [(done, 20) for done in range(21)]
+
+
+# -- killed --------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """In the place of a kill, within this process."""
+
+
+def test_a_version_that_was_built_and_is_not_live_is_taken_up(plan):
+    def kill(event):
+        if event.step == "check":
+            raise Killed
+
+    for one in (plan, numbered(plan, "2.0.0")):
+        with pytest.raises(Killed):
+            reindex(one, kill)
+        told = []
+        done = reindex(one, told.append)
+        assert done.state == steps.DONE
+        assert any(
+            event.message.startswith(f"version {done.version} there already") for event in told
+        )
+        assert states()[0] == done.version
+        draw(picture(20), 20)  # so that the given number has something new
+
+
+def test_what_was_indexed_by_hand_is_taken_up_as_well(plan):
+    plan.order.database.write_text("".join(f"{picture(i)}\n" for i in range(PICTURES)))
+    index_catalogue(dataclasses.replace(plan.order, version="1.0.0"))
+    assert reindex(plan).version == "1.0.0"
+    assert states() == ("1.0.0", ["1.0.0"])
+
+
+OLD, NEW, OLD_VERSIONS = 8, 5, ["1.1.0", "1.2.0"]
+"""Pictures of the versions that are there, and of the catalogue since."""
+
+STEPS = {
+    "tell what happens": "indexer.reindex:Event",
+    "run the extractor": "subprocess:run",
+    "write a part": "indexer.table:Table.write_part",
+    # And whatever reaches the disk, in any step.
+    "sync a file or folder": "os:fsync",
+    "put a file in place": "os:replace",
+    "put a folder in place": "os:rename",
+    "remove a file": "os:unlink",
+    "make a folder": "os:mkdir",
+}
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Forks of a process that has imported all that is slow to import."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.indexer.killed", "indexer.reindex"])
+    return context
+
+
+@pytest.fixture(scope="module")
+def run(processes, tiny_models):
+    """run(folder, step, times) -> how a process ended that reindexes there, and how many pictures
+    it says it has hashed."""
+    plan = dataclasses.replace(plan_for(tiny_models[0]), keep=1)
+
+    def run(folder: Path, *stop) -> tuple[int, int | None]:
+        log = folder / "log"
+        log.write_text("")
+        process = processes.Process(target=killed.reindex, args=(plan, folder, log, *stop))
+        process.start()
+        process.join()
+        hashed = re.search(r" (\d+) hashed now", log.read_text())
+        return process.exitcode, int(hashed[1]) if hashed else None
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def before(run, tmp_path_factory) -> Path:
+    """A folder with two versions, of which the next one removes the first; five pictures of the
+    catalogue are new."""
+    folder = tmp_path_factory.mktemp("before")
+    for i in range(OLD):
+        draw(folder / picture(i), i)
+        if i >= OLD - 3:
+            assert run(folder)[0] == 0
+    for i in range(OLD, OLD + NEW):
+        draw(folder / picture(i), i)
+    assert versions.versions(folder / INDEX) == OLD_VERSIONS
+    return folder
+
+
+def kept_codes(root: Path) -> int:
+    """How many codes stand in finished parts."""
+    parts = [path for path in root.glob(".codes/*/*.npy") if path.parent.name != "files"]
+    return len(np.unique(np.concatenate([np.load(part) for part in parts])))
+
+
+def test_undisturbed_it_removes_what_is_older_than_the_way_back(run, before, tmp_path):
+    folder = Path(shutil.copytree(before, tmp_path / "folder"))
+    assert run(folder) == (0, NEW)
+    assert versions.versions(folder / INDEX) == ["1.2.0", "1.3.0"]
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_killed_at_any_moment_the_old_or_the_new_version_is_live_and_the_next_run_goes_on(
+    step, run, before, tmp_path
+):
+    for times in itertools.count(1):
+        folder = Path(shutil.copytree(before, tmp_path / str(times)))
+        root = folder / INDEX
+        ended, _ = run(folder, step, times)
+        if ended == 0:  # it was not called so often
+            break
+        assert ended == -signal.SIGKILL
+
+        live, there = versions.live(root), versions.versions(root)
+        assert live in ("1.2.0", "1.3.0"), times
+        assert set(there) <= {*OLD_VERSIONS, "1.3.0"} and live in there, times
+        assert not any(versions.verify(root / name) for name in there), times
+
+        is_built, kept = "1.3.0" in there, kept_codes(root)
+        ended, hashed = run(folder)
+        assert ended == (3 if live == "1.3.0" else 0), times
+        assert hashed == OLD + NEW - kept, times
+        assert not is_built or hashed == 0, times
+        assert versions.live(root) == versions.versions(root)[-1] == "1.3.0", times
+        shutil.rmtree(folder)
+    assert times > 1
+
+
+def test_killed_while_it_waits_for_a_worker_that_worker_follows(run, before, tmp_path):
+    folder = Path(shutil.copytree(before, tmp_path / "folder"))
+    follower = Follower(folder / INDEX, None, "cpu")
+    follower.watch()
+    assert run(folder, "searcher.acknowledgements:alive", 1)[0] == -signal.SIGKILL
+    wait_for(lambda: follower.serving.version == "1.3.0")
+    assert run(folder) == (3, 0)
