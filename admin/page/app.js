@@ -16,6 +16,10 @@ function showTab() {
   if (shown === "operate") operate.open();
 }
 
+the("skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address names the tab
+  document.querySelector(".view:not([hidden])").focus();
+});
 search.start();
 operate.start({ changed: search.look });
 addEventListener("hashchange", showTab);

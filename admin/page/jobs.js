@@ -150,8 +150,8 @@ function show(job) {
 function stepItem(step, steps, job) {
   const at = steps.indexOf(job.step);
   const place = steps.indexOf(step);
-  const isDone = job.state === "done" || place < at;
-  const isNow = place === at && job.state !== "done";
+  const isDone = place < at || (place === at && (job.state === "done" || job.state === "nothing_new"));
+  const isNow = place === at && !isDone;
   const item = make("li", { className: isDone ? "done" : isNow ? "now" : "" }, STEPS[step]);
   if (isDone) item.append(make("span", { className: "visually-hidden" }, " done"));
   if (isNow) item.setAttribute("aria-current", "step");

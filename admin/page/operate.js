@@ -161,7 +161,7 @@ function confirm(title, text, word, act) {
       dialog.close();
     } catch (error) {
       if (error.status === 401) dialog.close();
-      if (error.status === 401) return tell(error);
+      if (!dialog.open) return tell(error);
       say(the("confirm-error"), error.message);
       force = error instanceof Refusal && error.kind === "unfit";
       yes.textContent = force ? "Activate all the same" : word;

@@ -102,8 +102,7 @@ function figures(answer, found, ms) {
       step === "version" ? "open" : step, `${took.toFixed(1)} ms`,
     ]),
     ["in all", `${ms.toFixed(0)} ms`],
-    ["code", answer.code],
   ];
   return values.map(([term, value]) =>
-    make("div", {}, make("dt", {}, term), make("dd", { "data-term": term }, value)));
+    make("div", {}, make("dt", {}, term), make("dd", {}, value)));
 }

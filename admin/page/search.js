@@ -76,10 +76,9 @@ async function learnCatalogue() {
     const [catalogue, { versions }] = await Promise.all([
       ask("/api/catalogue"), ask("/api/versions"),
     ]);
-    const pictures = catalogue.rows.toLocaleString();
-    the("catalogue").textContent =
-      `${pictures} pictures in ${catalogue.shops.length} shops`;
     shops = catalogue.shops;
+    the("catalogue").textContent = `${catalogue.rows.toLocaleString()} pictures in ` +
+      `${shops.length.toLocaleString()} ${shops.length === 1 ? "shop" : "shops"}`;
     showShops();
     showVersions(catalogue.index_database_version, versions.filter((one) => !one.damaged));
   } catch {
@@ -99,6 +98,7 @@ function change(values, { after = 0, asNew = false } = {}) {
 }
 
 async function search() {
+  clearTimeout(timer);
   underWay.abort(); // an older answer never overtakes a newer one
   underWay = new AbortController();
   const { signal } = underWay;
@@ -145,6 +145,7 @@ function title({ photo, like, code, box: part }) {
 function takePhoto(files) {
   try {
     change({ ...FRESH, photo: taken(files) }, { asNew: true });
+    if (location.hash) location.hash = "#search"; // it may have been dropped on the other tab
   } catch (error) {
     results.fail(error);
   }
@@ -232,7 +233,7 @@ function showPicture() {
 
 function caption() {
   const { photo, like, code } = query;
-  if (photo) return query.box ? "" : "Drag a box on the photo to search by that part.";
+  if (photo) return query.box ? "" : "Drag a box to search by a part.";
   if (like) return `Product ${described(like).product} of ${described(like).shop}`;
   return code ? `Code ${code}` : "";
 }

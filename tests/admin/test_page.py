@@ -82,7 +82,7 @@ def _result(text: str) -> tuple[str, int | None]:
 
 
 @pytest.fixture
-def page(browser, served) -> Page:
+def page(served, browser) -> Page:
     return Page(browser, served).open()
 
 

@@ -56,7 +56,7 @@ class Operate:
 
 
 @pytest.fixture
-def operate(browser, admin) -> Operate:
+def operate(admin, browser) -> Operate:
     return Operate(browser, admin).open()
 
 
@@ -68,7 +68,7 @@ def test_a_reindex_is_started_and_seen_to_its_end(operate):
     assert "30" in operate.row("1.0.0") and "tiny-1" in operate.row("1.0.0")
     assert "passed" in operate.row("1.0.0") and "exact" in operate.row("1.0.0")
     operate.wait_for_text("#jobs", "version 1.0.0 is live")
-    operate.wait_for_text("#catalogue", "30 pictures in 1 shops")
+    operate.wait_for_text("#catalogue", "30 pictures in 1 shop")
     operate.reindex()
     operate.wait_for_text("#job-title", "Job 2 nothing new")
     operate.add_picture(1)
