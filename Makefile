@@ -14,12 +14,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 run: .venv/installed
 	@exec $(BIN)/efiss demo
 
-test: .venv/installed-dev
+test: lint
 	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

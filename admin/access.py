@@ -42,7 +42,7 @@ def limited(rate: str, what: str):
 
 def _count(item, what: str, request: Request, message: str) -> None:
     caller = request.client.host if request.client else "?"
-    if not _limiter.hit(item, id(request.app), what, caller):
+    if not _limiter.hit(item, str(id(request.app)), what, caller):
         raise Refusal(429, "too_many_requests", message, {"Retry-After": "10"})
 
 

@@ -2,6 +2,7 @@
 
 import datetime
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -144,7 +145,7 @@ def _parsed(body: bytes) -> ReindexRequest:
         raise Refusal(422, "bad_request", _sentence(field, first)) from None
 
 
-def _sentence(field: str, error: dict) -> str:
+def _sentence(field: str, error: Mapping) -> str:
     if field == "new_index_database_version":
         return f"{field} must be MAJOR.MINOR.PATCH, for example 1.5.0"
     if error["type"] == "extra_forbidden":

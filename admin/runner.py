@@ -59,7 +59,7 @@ class Runner:
             yield job
             told = job
 
-    async def ended(self, id: int) -> Job:
+    async def ended(self, id: int) -> Job:  # type: ignore[return]  # every job ends
         """The job when it has ended."""
         async for job in self.follow(id):
             if job.has_ended:
@@ -138,7 +138,7 @@ class Runner:
 
 async def _last_lines(stream: asyncio.StreamReader) -> str:
     """What a process said last on stderr: the sentence that its error is."""
-    lines = collections.deque(maxlen=20)
+    lines: collections.deque[str] = collections.deque(maxlen=20)
     async for line in stream:
         lines.append(line.decode(errors="replace").rstrip())
     text = "\n".join(lines)

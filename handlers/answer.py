@@ -101,7 +101,7 @@ def answer(job: Job) -> dict:
     query, index = job.query, job.serving.index
     with timed(job.ms, "search"):
         rows, distances = page(index, job.code, job.outputs, query)
-        found = {
+        found: dict = {
             "index_database_version": job.serving.version,
             "relevant": index.paths(rows),
         }

@@ -60,7 +60,7 @@ def write_archive(index_root: Path, version: str, model_store: Path) -> Path:
 
 
 def _pack(work: Path, contents: Path) -> None:
-    command = [
+    command: list[str | Path] = [
         sys.executable,
         "-m",
         "model_archiver.model_packaging",

@@ -37,7 +37,7 @@ class Metrics:
     def __init__(self, context):
         self._metrics = _declared(context.metrics)
         self._labels = [context.model_name, "Model"]
-        self._counted: collections.Counter[tuple[str, ...]] = collections.Counter()
+        self._counted: dict[tuple[str, ...], float] = collections.defaultdict(float)
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -71,7 +71,7 @@ class Metrics:
     def tell(self) -> None:
         """Tell TorchServe what was counted since the last time."""
         with self._lock:
-            counted, self._counted = self._counted, collections.Counter()
+            counted, self._counted = self._counted, collections.defaultdict(float)
         for (name, *labels), value in counted.items():
             self._tell(name, value, *labels)
 

@@ -137,7 +137,7 @@ class Service:
         dying, or the time is over.
         """
         deadline = time.monotonic() + seconds
-        query = {"image": _smallest_picture()}
+        query: dict = {"image": _smallest_picture()}
         with Client(self.url, timeout=5, retries=0) as client:
             while True:
                 if self._process.poll() is not None:
@@ -187,7 +187,7 @@ class Service:
             config.read_text(encoding="utf-8") + self._properties(model_store), encoding="utf-8"
         )
         package = Path(find_spec("ts").origin).parent
-        command = [
+        command: list[str | Path] = [
             java,
             f"-Dmodel_server_home={package.parent}",
             f"-Djava.io.tmpdir={temporary}",

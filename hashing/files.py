@@ -84,7 +84,7 @@ def hash_files(
 
 def _in_order(pool, function: Callable, items: Iterable, ahead: int) -> Iterator:
     """function(item) for every item, in the order of items; the pool works `ahead` of them."""
-    running = deque()
+    running: deque = deque()
     for item in items:
         running.append(pool.submit(function, item))
         if len(running) > ahead:

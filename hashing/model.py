@@ -87,7 +87,8 @@ def read_sidecar(model_path: Path) -> Sidecar:
         missing = str(error).split("argument", 1)[-1].lstrip("s: ")
         raise ModelError(f"{path} lacks {missing}; write the sidecar with `efiss export`") from None
     _check_sidecar(path, sidecar)
-    return dataclasses.replace(sidecar, mean=tuple(sidecar.mean), std=tuple(sidecar.std))
+    colours: dict = {"mean": tuple(sidecar.mean), "std": tuple(sidecar.std)}
+    return dataclasses.replace(sidecar, **colours)
 
 
 def _check_sidecar(path: Path, sidecar: Sidecar) -> None:

@@ -101,7 +101,7 @@ def decode(data: bytes, edge: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise PictureError("not_an_image", "the file is empty (0 bytes)")
     _refuse_traps(data)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         file_format, (width, height) = image.format, _decoded_size(image)
     except Image.DecompressionBombError:
         raise _too_many_pixels("more than 178", max_pixels) from None
@@ -165,7 +165,8 @@ def _decoded_size(image: Image.Image) -> tuple[int, int]:
     whole."""
     if image.format != "TIFF":
         return image.size
-    tile = image.tag_v2.get(TILEWIDTH, 0), image.tag_v2.get(TILELENGTH, 0)
+    tags = image.tag_v2  # type: ignore[attr-defined]  # a TIFF has them
+    tile = tags.get(TILEWIDTH, 0), tags.get(TILELENGTH, 0)
     return max(image.size, tile, key=math.prod)
 
 

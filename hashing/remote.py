@@ -173,8 +173,8 @@ def _options(scheme: str) -> dict:
         )
         return {"client_kwargs": {"timeout": limits}, "use_listings_cache": False}
     if scheme in ("s3", "s3a"):
-        limits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": SILENCE_SECONDS}
-        return {"config_kwargs": limits, "use_listings_cache": False}
+        config = {"connect_timeout": CONNECT_SECONDS, "read_timeout": SILENCE_SECONDS}
+        return {"config_kwargs": config, "use_listings_cache": False}
     if scheme in ("gs", "gcs"):
         return {"requests_timeout": WHOLE_SECONDS, "use_listings_cache": False}
     return {}

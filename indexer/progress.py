@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import Any
 
 import click
 
@@ -25,7 +26,8 @@ class PictureBar:
     """A progress bar over pictures, with their rate and the time left."""
 
     def __init__(self, label: str):
-        self._label, self._bar = label, None
+        self._label = label
+        self._bar: Any = None
 
     def __enter__(self) -> "PictureBar":
         return self

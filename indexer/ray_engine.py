@@ -80,7 +80,7 @@ def hash_files(
     remote.check(paths)
     sidecar = model.sidecar
     with _connected(address, workers):
-        claims = _Claims.remote([ray.put(known)])
+        claims = _Claims.remote([ray.put(known)])  # type: ignore[attr-defined]
         # In a list, it is not copied into what Ray sends about each task.
         program = [ray.put(_program(model_path, sidecar))]
         dataset = ray.data.from_arrow(list(_tables(paths, batch_size)))
@@ -245,7 +245,8 @@ def read(batch: pa.Table, claims) -> pa.Table:
 
 def decode(batch: pa.Table, sidecar: Sidecar, max_pixels: int) -> pa.Table:
     """The same, with pixels instead of data (uint8 [input_size, input_size, 3]) and the process."""
-    reasons, pixels = batch["reason"].to_pylist(), [None] * len(batch)
+    reasons = batch["reason"].to_pylist()
+    pixels: list[bytes | None] = [None] * len(batch)
     for place, data in enumerate(batch["data"]):
         if data.is_valid:
             try:
@@ -295,7 +296,7 @@ def _signed(batch: pa.Table, role: str) -> pa.Table:
 def _results(dataset: ray.data.Dataset, paths: list[str]) -> Iterator[Hashed]:
     """What every row has become, in order.  Files whose bytes another row hashes are not complete:
     they have neither a code nor a reason."""
-    processes = {"decoder": set(), "hasher": set()}
+    processes: dict[str, set] = {"decoder": set(), "hasher": set()}
     for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for role, seen in processes.items():
             seen.update(table[role].to_pylist())

@@ -110,7 +110,7 @@ def extract(datalake: Path, database: Path) -> str:
 
     Raises IndexingError.
     """
-    command = ["bash", _SCRIPT, "-o", database, "--", datalake]
+    command: list[str | Path] = ["bash", _SCRIPT, "-o", database, "--", datalake]
     done = subprocess.run(command, text=True, errors="replace", capture_output=True)
     if done.returncode != 0:
         raise IndexingError(done.stderr.strip().replace("\n", "; "))

@@ -154,7 +154,7 @@ class Client:
         body = json.dumps({name: value for name, value in fields.items() if value is not None})
         return self._ask(body.encode("ascii"))
 
-    def _ask(self, body: bytes) -> Answer:
+    def _ask(self, body: bytes) -> Answer:  # type: ignore[return]  # count() has no end
         """The answer, at the first attempt or a later one: a search changes nothing, so to repeat
         it does no harm."""
         deadline = time.monotonic() + self._timeout

@@ -59,7 +59,7 @@ class Paths:
         return len(self.offsets) - 1
 
     def __iter__(self) -> Iterator[bytes]:
-        data = memoryview(np.ascontiguousarray(self.text))
+        data = np.ascontiguousarray(self.text).data
         return (bytes(data[start:end]) for start, end in itertools.pairwise(self.offsets.tolist()))
 
     def raw(self, row: int) -> bytes:

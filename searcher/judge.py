@@ -59,7 +59,7 @@ def read_thresholds(path: Path) -> Thresholds:
         raise SettingError(f"{path} cannot be read: {error}") from error
     if not isinstance(section, dict):
         raise SettingError(f"{path}: check must be a section, [check]")
-    known = {field.name: field.type for field in dataclasses.fields(Thresholds)}
+    known: dict = {field.name: field.type for field in dataclasses.fields(Thresholds)}
     for name, value in section.items():
         if name not in known:
             raise SettingError(f"{path}: [check] has no {name}; it may have {', '.join(known)}")
@@ -136,15 +136,19 @@ def _sentence(measure: Measure) -> str:
 # -- what is measured ----------------------------------------------------------------------------
 
 
+def _rejected(index: OpenVersion) -> float:
+    """Percent of the catalogue's lines."""
+    return 100 * index.manifest.rejected / (index.manifest.rows + index.manifest.rejected)
+
+
 def _rows(new: OpenVersion, old: OpenVersion | None, thresholds: Thresholds) -> list[Measure]:
-    rows, lines = new.manifest.rows, new.manifest.rows + new.manifest.rejected
-    rejected = 100 * new.manifest.rejected / lines
+    rows, rejected = new.manifest.rows, _rejected(new)
     measures = [
-        Measure("rows", rows, old and old.manifest.rows),
+        Measure("rows", rows, old.manifest.rows if old else None),
         Measure(
             "lines rejected",
             rejected,
-            old and 100 * old.manifest.rejected / (old.manifest.rows + old.manifest.rejected),
+            _rejected(old) if old else None,
             "%",
             f"at most {thresholds.most_rejected:g} %",
             rejected > thresholds.most_rejected,
@@ -186,12 +190,12 @@ def _self_retrieval(
         codes = (index.code(row) for row in rows)
     else:
         hashed = hash_files(
-            index.paths(rows),
+            index.paths(np.array(rows)),
             Model.load(model_path, device),
             workers=available_cores(),
             max_pixels=max_pixels(),
         )
-        codes = (one.code and np.frombuffer(one.code, np.uint8) for one in hashed)
+        codes = (np.frombuffer(one.code, np.uint8) if one.code else None for one in hashed)
     progress(0, count)
     for done, (row, code) in enumerate(zip(rows, codes, strict=True), 1):
         if code is None:
@@ -250,9 +254,9 @@ def _spread(index: OpenVersion) -> _Spread:
 
 def _codes(new: _Spread, old: _Spread | None) -> list[Measure]:
     return [
-        Measure("distinct codes", new.distinct, old and old.distinct, "%"),
-        Measure("largest bucket", new.largest, old and old.largest),
-        Measure("most uneven bit", new.uneven, old and old.uneven, "%"),
+        Measure("distinct codes", new.distinct, old.distinct if old else None, "%"),
+        Measure("largest bucket", new.largest, old.largest if old else None),
+        Measure("most uneven bit", new.uneven, old.uneven if old else None, "%"),
     ]
 
 
@@ -287,4 +291,4 @@ def _nearest(index: OpenVersion, row: int) -> tuple[set[str], float]:
     start = time.perf_counter()
     rows, _ = index.select(code, min(NEAREST + 1, index.manifest.rows))
     seconds = time.perf_counter() - start
-    return set(index.paths([other for other in rows if other != row][:NEAREST])), seconds
+    return set(index.paths(rows[rows != row][:NEAREST])), seconds

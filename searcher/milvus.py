@@ -24,6 +24,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 import numpy as np
@@ -310,7 +311,7 @@ class MilvusVersion(OpenVersion):
     def _product_of(self, rows: np.ndarray) -> np.ndarray:
         return np.array(self._column("product", rows), np.int64)
 
-    def _among(self, selection: Selection) -> str | None:
+    def _among(self, selection: Selection) -> str | None:  # type: ignore[override]  # its own form
         """The rows of the selected shops, as an expression; None when no row is selected."""
         excluded = sorted(map(_text, selection.exclude_shops))
         if selection.shops is None:
@@ -366,7 +367,7 @@ class MilvusVersion(OpenVersion):
 
     def _column(self, field: str, rows: np.ndarray) -> list:
         """A scalar field of rows, in their order."""
-        values = {}
+        values: dict[int, Any] = {}
         for start in range(0, len(rows), MOST_HITS):
             part = rows[start : start + MOST_HITS].tolist()
             found = self._ask("query", filter=f"row in {part}", output_fields=["row", field])

@@ -155,7 +155,7 @@ def steps_for_recall(index: faiss.IndexBinaryFlat, tables: Tables) -> tuple[int,
     for steps in range(2 * tables_.TABLES - 1, tables_.TABLES * (tables_.LARGEST_FLIPS + 1)):
         fast = Nearest(index, tables, steps)
         found = [
-            min(np.count_nonzero(fast.find(code, RECALL_AT)[0] <= farthest), RECALL_AT)
+            min(int((fast.find(code, RECALL_AT)[0] <= farthest).sum()), RECALL_AT)
             for code, farthest in zip(queries, tenth, strict=True)
         ]
         of_own, of_flipped = np.reshape(found, (2, -1)).mean(axis=1) / RECALL_AT

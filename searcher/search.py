@@ -136,7 +136,7 @@ class OpenVersion:
         is_chosen[[numbers[name] for name in selection.exclude_shops if name in numbers]] = False
         if self._columns.rows_in[is_chosen].sum() > FEW * self.manifest.rows:
             return Among(keep=lambda rows: is_chosen[self._columns.shop_of(rows)])
-        rows = [self._columns.rows_of(shop) for shop in np.flatnonzero(is_chosen)]
+        rows = [self._columns.rows_of(shop) for shop in np.flatnonzero(is_chosen).tolist()]
         return Among(rows=np.concatenate(rows) if rows else np.empty(0, np.int64))
 
 

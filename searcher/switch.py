@@ -123,7 +123,7 @@ def _wait(root: Path, activated: int, seconds: float) -> int:
 
 def _in_use(root: Path) -> dict[str, str]:
     """The versions that must stay, and why."""
-    reasons = {}
+    reasons: dict[str, str] = {}
     for word in acknowledgements.alive(root):
         reasons |= dict.fromkeys(word.pinned, "requests to a running service name it")
         reasons[word.version] = "a worker answers from it"

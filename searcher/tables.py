@@ -189,11 +189,11 @@ def _steps() -> Iterator[_Step]:
 def _joined(first: int, end: int) -> _Step:
     """The steps from `first` up to but not with `end`, as one."""
     steps = [_step(number) for number in range(first, end)]
-    joined = (
-        np.concatenate([getattr(step, field.name) for step in steps])
+    joined = {
+        field.name: np.concatenate([getattr(step, field.name) for step in steps])
         for field in dataclasses.fields(_Step)[:-1]
-    )
-    return _Step(*joined, last=steps[-1].last)
+    }
+    return _Step(**joined, last=steps[-1].last)
 
 
 @functools.cache

@@ -33,6 +33,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -123,7 +124,8 @@ def parse(version: str) -> tuple[int, int, int]:
         raise VersionError(
             f"{version!r} is not a version number; write MAJOR.MINOR.PATCH, for example 1.5.0"
         )
-    return tuple(int(number) for number in match.groups())
+    major, minor, patch = map(int, match.groups())
+    return major, minor, patch
 
 
 def versions(root: Path) -> list[str]:
@@ -177,7 +179,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _is_well_formed(manifest: Manifest) -> bool:
-    def has(value, **kinds: type) -> bool:
+    def has(value, **kinds: Any) -> bool:
         return isinstance(value, dict) and all(
             isinstance(value.get(name), kind) for name, kind in kinds.items()
         )

@@ -110,7 +110,7 @@ def _prepare(steps: Steps) -> None:
     from indexer.reindex import extract
     from searcher import versions
 
-    def unless(there: bool, name: str, make) -> None:
+    def unless(there: object, name: str, make) -> None:
         if there:
             return steps.skip(name)
         with steps.step(name):

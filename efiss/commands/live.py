@@ -113,7 +113,7 @@ def remove(version_names: tuple[str, ...], keep: int | None, index_root: Path) -
         else:
             for name in version_names:
                 switch.remove(index_root, name)
-            removed = version_names
+            removed = list(version_names)
     except (VersionError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo("removed " + ", ".join(removed) if removed else "nothing to remove")

@@ -145,7 +145,8 @@ class Teller:
 
     def __init__(self, as_json: bool):
         self.step = "reindex"
-        self._as_json, self._told, self._pace = as_json, 0.0, None
+        self._as_json, self._told = as_json, 0.0
+        self._pace: Pace | None = None
 
     def tell(self, event) -> None:
         if event.step != self.step:
