@@ -126,7 +126,7 @@ def _rolled_back(folder: Path) -> str | None:
         earlier = stored(folder)
     except VersionError:
         return None
-    return earlier and earlier.rolled_back
+    return earlier.rolled_back if earlier else None
 
 
 def _sentence(measure: Measure) -> str:
