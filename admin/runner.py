@@ -8,7 +8,10 @@ import asyncio
 import collections
 import contextlib
 import json
+import logging
+import sqlite3
 import sys
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,6 +22,9 @@ from hashing.processes import end_with_parent
 
 LONGEST_LINE = 2**20
 STOP_SECONDS = 20
+RETRY_SECONDS = 5
+
+log = logging.getLogger(__name__)
 
 
 class Runner:
@@ -27,7 +33,7 @@ class Runner:
     def __init__(self, settings: Settings, store: Jobs):
         self._settings, self._jobs = settings, store
         self._changed = asyncio.Condition()
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._task: asyncio.Task | None = None
         self._stopped: str | None = None  # what becomes of a job that is asked to end
 
@@ -71,9 +77,10 @@ class Runner:
             return
         self._stop(jobs.INTERRUPTED)
         _, late = await asyncio.wait([self._task], timeout=STOP_SECONDS)
-        if late and self._process:
-            self._process.kill()
-            await self._task
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
 
     def _stop(self, state: str) -> None:
         self._stopped = state
@@ -86,13 +93,17 @@ class Runner:
             ending = await self._ending(id, options)
         except Exception as error:  # whatever it is, the job must not seem to run for ever
             ending = {"state": jobs.FAILED, "message": f"the reindex could not be run: {error}"}
-        finally:
-            self._process = None
-        await self._change(id, **ending, ended=jobs.now(), rate=None, seconds_left=None)
+        ending |= {"ended": jobs.now(), "rate": None, "seconds_left": None}
+        while True:
+            try:
+                return await self._change(id, **ending)
+            except sqlite3.Error as error:  # a full disk, it may be
+                log.error("job %d has ended and that cannot be written yet: %s", id, error)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _ending(self, id: int, options: list[str]) -> dict:
         """Run the process and follow it; what becomes of the job."""
-        self._process = await asyncio.create_subprocess_exec(
+        self._process = process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "efiss", "reindex", "--json"),
             *("--index_root", self._settings.index_root, "--config", self._settings.config),
             *options,
@@ -104,16 +115,13 @@ class Runner:
         )
         if self._stopped:  # while it was being started
             self._stop(self._stopped)
-        errors = asyncio.create_task(_last_lines(self._process.stderr))
-        outcome = None
-        async for line in self._process.stdout:
-            told = json.loads(line)
-            if "state" in told:
-                outcome = told
-            else:
-                await self._count(id, told)
-        code = await self._process.wait()
-        said = await errors
+        try:
+            outcome, said = await self._told(id, process)
+            code = await process.wait()
+        finally:
+            self._process = None
+            if process.returncode is None:  # nobody listens to it any more
+                process.kill()
         if outcome:
             return {
                 "state": outcome["state"],
@@ -126,9 +134,26 @@ class Runner:
             return {"state": self._stopped, "message": "stopped; what was hashed is kept"}
         return {"state": jobs.FAILED, "message": said or f"it ended with exit code {code}"}
 
+    async def _told(self, id: int, process: Process) -> tuple[dict | None, str]:
+        """What a process says until it ends: the outcome, when there is one, and the last on
+        stderr.  Counts go into the job."""
+        errors = asyncio.create_task(_last_lines(process.stderr))
+        outcome = None
+        async for line in process.stdout:
+            try:
+                told = json.loads(line)
+            except ValueError:
+                continue  # what a library says is not for here
+            if "state" in told:
+                outcome = told
+            else:
+                await self._count(id, told)
+        return outcome, await errors
+
     async def _count(self, id: int, told: dict) -> None:
         names = ("step", "done", "total", "rate", "seconds_left")
-        await self._change(id, **{name: told[name] for name in names})
+        with contextlib.suppress(sqlite3.Error):  # a count that is not written stops no work
+            await self._change(id, **{name: told[name] for name in names})
 
     async def _change(self, id: int, **fields) -> None:
         async with self._changed:
