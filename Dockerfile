@@ -14,9 +14,9 @@ ARG MODEL_NAME=relahash-medium-64bits
 
 FROM python:3.11-slim-bookworm AS packages
 ARG TORCH_INDEX_URL
-ARG EXTRAS
 ENV PIP_PYTHON=/opt/venv/bin/python PIP_NO_CACHE_DIR=1 PATH=/opt/venv/bin:$PATH
-RUN python3 -m venv --without-pip /opt/venv
+# Its `activate` would stand before `efiss activate` (deploy/entrypoint.sh).
+RUN python3 -m venv --without-pip /opt/venv && rm /opt/venv/bin/[Aa]ctivate*
 WORKDIR /build
 COPY constraints.txt ./
 # By itself and from that index alone, so that no other package can come from there; without what
@@ -27,6 +27,7 @@ RUN pip install --no-deps --constraint constraints.txt \
     && rm -r include test \
     && find bin -type f ! -name torch_shm_manager -delete
 COPY pyproject.toml ./
+ARG EXTRAS
 RUN python3 -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 extras = project["optional-dependencies"]; \
 print(*project["dependencies"], *(line for name in sys.argv[1:] for line in extras[name]), sep="\n")' \

@@ -133,7 +133,7 @@ class Service:
         # names in the temporary folder, so that two instances would take each other's.
         self._folder = Path(tempfile.mkdtemp(prefix="efiss-"))
         try:
-            _check_socket_paths(self._folder)
+            _check_temporary(self._folder)
             self._process = self._start(java, config, model_store, index_root)
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -336,7 +336,13 @@ def _check_ports(chosen: Settings) -> None:
                 ) from None
 
 
-def _check_socket_paths(folder: Path) -> None:
+def _check_temporary(folder: Path) -> None:
+    if os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        raise StartError(
+            f"the temporary folder {folder.parent} is mounted noexec, and TorchServe loads "
+            "libraries from there; mount it with exec (docker run --tmpfs /tmp:exec), or set "
+            "TMPDIR to another folder"
+        )
     longest = folder / "tmp" / ".ts.sock.9000"
     if len(os.fsencode(longest)) > LONGEST_SOCKET_PATH:
         raise StartError(
