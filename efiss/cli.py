@@ -32,6 +32,7 @@ COMMANDS = {
     "archive": ("efiss.commands.serve:archive", "Pack a version into a model archive."),
     "serve": ("efiss.commands.serve:serve", "Run the search service."),
     "admin": ("efiss.commands.admin:admin", "Run the admin service and its page."),
+    "health": ("efiss.commands.health:health", "Ask a running service whether it works."),
     "search": ("efiss.commands.search:search", "Ask the service for pictures like some."),
     "train": ("efiss.commands.train:train", "Train a hashing model."),
     "export": ("efiss.commands.export:export", "Write a run's checkpoint as a model."),

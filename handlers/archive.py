@@ -14,6 +14,7 @@ from handlers import MODEL_NAME, MODEL_VERSION, PACKED_VERSION
 from searcher import versions
 
 PROGRAM = ("hashing", "searcher", "handlers")
+PACKED_FILES = (".py", ".yaml", ".xml")
 _PACKAGES = Path(__file__).resolve().parent.parent
 
 
@@ -32,7 +33,7 @@ def program_files() -> list[Path]:
         path
         for package in PROGRAM
         for path in (_PACKAGES / package).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.suffix in PACKED_FILES
     ]
 
 

@@ -7,7 +7,6 @@ import collections
 import contextlib
 import dataclasses
 import http.client
-import io
 import ipaddress
 import json
 import os
@@ -23,12 +22,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
 
-from PIL import Image
-
-from handlers import MODEL_NAME, MODEL_VERSION
+from handlers import MODEL_NAME, MODEL_VERSION, probe
 from handlers.archive import archive_of
 from handlers.java import find_java
-from hashing import settings
+from hashing import container, settings
 from hashing.processes import end_with_parent
 from searcher.client import Client, ServiceError
 
@@ -38,7 +35,12 @@ DRAIN_SECONDS = 4
 ANSWER_SECONDS = 1
 STOP_SECONDS = 3
 WORKER_DEATHS_BEFORE_GIVING_UP = 3
-MOST_WORKERS_BY_DEFAULT = 4
+MOST_WORKERS_BY_DEFAULT, WORKER_MB = 4, 320
+LEAST_HEAP, MOST_HEAP_BY_DEFAULT = 64, 1024
+JAVA_TO_HEAP = 2.4
+"""What Java may take as a whole, to its heap."""
+SUPERVISOR_MB = 100
+"""What this process takes."""
 LONGEST_SOCKET_PATH = 107
 _WORKER_DIED = "Backend worker process died"
 
@@ -67,14 +69,14 @@ class Settings:
     def from_environment(cls) -> "Settings":
         """EFISS_HOST, EFISS_PORT, EFISS_WORKERS, EFISS_BATCH_SIZE, EFISS_BATCH_DELAY_MS and
         EFISS_HEAP_MB.  Raises settings.SettingError."""
-        workers = min(settings.available_cores(), MOST_WORKERS_BY_DEFAULT)
+        heap = settings.whole_number("EFISS_HEAP_MB", default_heap(), LEAST_HEAP, 65536)
         return cls(
             host=_host(),
             port=settings.port(),
-            workers=settings.whole_number("EFISS_WORKERS", workers, 1, 256),
+            workers=settings.whole_number("EFISS_WORKERS", default_workers(heap), 1, 256),
             batch_size=settings.whole_number("EFISS_BATCH_SIZE", 1, 1, 128),
             batch_delay=settings.whole_number("EFISS_BATCH_DELAY_MS", 1, 1, 1000),
-            heap=settings.whole_number("EFISS_HEAP_MB", 1024, 64, 65536),
+            heap=heap,
         )
 
     @property
@@ -82,6 +84,25 @@ class Settings:
         """Where a client on this machine sends its requests."""
         host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
         return f"http://{host}:{self.port}"
+
+
+def default_heap() -> int:
+    """MB of Java's heap: a quarter of what the container allows, so that Java as a whole takes
+    little more than half and leaves the rest to the workers."""
+    memory = container.memory()
+    if memory is None:
+        return MOST_HEAP_BY_DEFAULT
+    return max(LEAST_HEAP, min(memory // 2**20 // 4, MOST_HEAP_BY_DEFAULT))
+
+
+def default_workers(heap: int) -> int:
+    """As many as there are cores, and no more than the container has memory for beside Java."""
+    workers = min(settings.available_cores(), MOST_WORKERS_BY_DEFAULT)
+    memory = container.memory()
+    if memory is None:
+        return workers
+    left = memory / 2**20 - JAVA_TO_HEAP * heap - SUPERVISOR_MB
+    return max(1, min(workers, int(left / WORKER_MB)))
 
 
 def _host() -> str:
@@ -112,7 +133,7 @@ class Service:
         # names in the temporary folder, so that two instances would take each other's.
         self._folder = Path(tempfile.mkdtemp(prefix="efiss-"))
         try:
-            _check_socket_paths(self._folder)
+            _check_temporary(self._folder)
             self._process = self._start(java, config, model_store, index_root)
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -137,7 +158,6 @@ class Service:
         dying, or the time is over.
         """
         deadline = time.monotonic() + seconds
-        query: dict = {"image": _smallest_picture()}
         with Client(self.url, timeout=5, retries=0) as client:
             while True:
                 if self._process.poll() is not None:
@@ -147,15 +167,12 @@ class Service:
                 if time.monotonic() > deadline:
                     raise self._failed(f"no query was answered within {seconds:.0f} s")
                 try:
-                    return client.search(**query, top_k=1).version
+                    return probe.ask(client).version
                 except ServiceError as error:
                     if error.status == 404:  # it listens, so it has read the model store
                         raise self._failed(
                             "TorchServe cannot load the archive; make it again with `efiss archive`"
                         ) from None
-                    if error.status == 409:  # the live version has no model to look at pictures
-                        query = {"code": "0" * 16}
-                        continue
                     time.sleep(0.1)
 
     def wait(self) -> None:
@@ -319,16 +336,16 @@ def _check_ports(chosen: Settings) -> None:
                 ) from None
 
 
-def _check_socket_paths(folder: Path) -> None:
+def _check_temporary(folder: Path) -> None:
+    if os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        raise StartError(
+            f"the temporary folder {folder.parent} is mounted noexec, and TorchServe loads "
+            "libraries from there; mount it with exec (docker run --tmpfs /tmp:exec), or set "
+            "TMPDIR to another folder"
+        )
     longest = folder / "tmp" / ".ts.sock.9000"
     if len(os.fsencode(longest)) > LONGEST_SOCKET_PATH:
         raise StartError(
             f"the temporary folder {folder.parent} has too long a name for Unix sockets; "
             "set TMPDIR to one of at most 70 letters"
         )
-
-
-def _smallest_picture() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (16, 16), "white").save(buffer, "PNG")
-    return buffer.getvalue()

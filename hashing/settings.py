@@ -1,7 +1,9 @@
 """Defaults and settings from the environment; no torch here, so that `--help` answers at once."""
 
+import math
 import os
 
+from hashing import container
 from hashing.picture import MAX_PIXELS, MAX_PIXELS_CEILING
 
 BATCH_SIZE = 32
@@ -39,8 +41,10 @@ def access_log() -> bool:
 
 
 def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Cores this process may use; of a container that may use a part of one more, that as well."""
+    cores = len(os.sched_getaffinity(0))
+    limit = container.cores()
+    return cores if limit is None else max(1, min(cores, math.ceil(limit)))
 
 
 def port() -> int:

@@ -9,6 +9,8 @@ from searcher.versions import INDEX_MODES
 
 MODEL_PATH = click.option(
     "--model_path",
+    envvar="EFISS_MODELS",
+    show_envvar=True,
     type=click.Path(path_type=Path),
     default=Path("torchscripts_models/relahash-medium-64bits.pt"),
     show_default=True,

@@ -1,0 +1,50 @@
+"""`efiss health`."""
+
+from pathlib import Path
+
+import click
+
+ANSWER_SECONDS = 8
+
+
+@click.command()
+@click.argument("service", type=click.Choice(["serve", "admin"]), default="serve")
+def health(service: str) -> None:
+    """Ask the service of this machine, for a health check: exit code 0 when it answers, else 1.
+
+    `serve`, the default, has to answer a real query. `admin` has to run; whether the search that it
+    asks itself answers does not count. The environment variables are those of the two.
+
+    \b
+    Example:
+      efiss health && echo it answers
+    """
+    import httpx
+
+    from hashing.settings import SettingError
+    from searcher.client import ServiceError
+
+    try:
+        click.echo(_admin() if service == "admin" else _search())
+    except (SettingError, ServiceError, httpx.HTTPError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _search() -> str:
+    from handlers import probe
+    from handlers.service import Settings
+    from searcher.client import Client
+
+    url = Settings.from_environment().url
+    with Client(url, timeout=ANSWER_SECONDS, retries=0) as client:
+        return f"{url} answers from index version {probe.ask(client).version}"
+
+
+def _admin() -> str:
+    import httpx
+
+    from admin.settings import Settings
+
+    url = Settings.from_environment(Path(), Path()).url
+    httpx.get(f"{url}/health/live", timeout=ANSWER_SECONDS).raise_for_status()
+    return f"{url} runs"
