@@ -51,6 +51,16 @@ def write_tiny_model(folder: Path, seed: int, *more_layers: torch.nn.Module) -> 
     return path
 
 
+class Busy(torch.nn.Module):
+    """Changes nothing, and takes a few tenths of a second for that."""
+
+    def forward(self, x):
+        square = torch.eye(700) * (x[0, 0] * 0 + 1)  # not a constant, which would be folded
+        for _ in range(40):
+            square = square @ square
+        return x * square[0, 0]
+
+
 @pytest.fixture(scope="session")
 def publish_version(tiny_models):
     """publish_version(root, "1.0.0", codes=…, paths=…, model=…, replace=…, mode=…) -> its folder.

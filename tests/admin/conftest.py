@@ -16,25 +16,14 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-import torch
 from PIL import Image
 from selenium import webdriver
 
 from efiss.demo_catalogue import write_catalogue
-from tests.conftest import write_tiny_model
+from tests.conftest import Busy, write_tiny_model
 from tests.running import IMAGES, ODD_NAMES, ROOT, Running, efiss, serving, wait_for
 
 PICTURES = 30
-
-
-class Busy(torch.nn.Module):
-    """Changes nothing, and takes a few tenths of a second for that."""
-
-    def forward(self, x):
-        square = torch.eye(700) * (x[0, 0] * 0 + 1)  # not a constant, which would be folded
-        for _ in range(40):
-            square = square @ square
-        return x * square[0, 0]
 
 
 @dataclasses.dataclass

@@ -17,12 +17,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-import torch
 from PIL import Image
 
 from indexer.pipeline import Order, index_catalogue
 from searcher import versions
-from tests.conftest import write_tiny_model
+from tests.conftest import Busy, write_tiny_model
 from tests.running import ROOT, efiss
 
 ray = pytest.importorskip("ray", reason="ray is missing: pip install 'efiss-ai[ray]'")
@@ -159,16 +158,6 @@ def change(order: Order, **fields) -> Order:
 
 
 # -- a worker that is killed ---------------------------------------------------------------------
-
-
-class Busy(torch.nn.Module):
-    """Changes nothing, and takes a few tenths of a second for that."""
-
-    def forward(self, x):
-        square = torch.eye(700) * (x[0, 0] * 0 + 1)  # not a constant, which would be folded
-        for _ in range(40):
-            square = square @ square
-        return x * square[0, 0]
 
 
 def test_a_hashing_process_killed_at_work(order, tmp_path):
