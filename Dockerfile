@@ -24,7 +24,7 @@ COPY constraints.txt ./
 RUN pip install --no-deps --constraint constraints.txt \
         ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch \
     && cd /opt/venv/lib/python3.11/site-packages/torch \
-    && rm -r include test \
+    && rm -rf include test \
     && find bin -type f ! -name torch_shm_manager -delete
 COPY pyproject.toml ./
 ARG EXTRAS

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -113,24 +113,23 @@ def router(settings: Settings) -> APIRouter:
         return {"jobs": [job.as_json() for job in request.app.state.jobs.newest(NEWEST_JOBS)]}
 
     @routes.get("/jobs/{id}")
-    async def job(id: int, request: Request) -> dict:
+    async def job(found: Annotated[Job, Depends(_existing)]) -> dict:
         """A job: its state, step, progress, rate, time left, and its report when it has ended."""
-        return _existing(request, id).as_json()
+        return found.as_json()
 
     @routes.get("/jobs/{id}/events", response_class=EventSourceResponse)
-    async def events(id: int, request: Request):
+    async def events(found: Annotated[Job, Depends(_existing)], request: Request):
         """The job now and at every change, as server-sent events, until it has ended."""
-        async for job in request.app.state.runner.follow(_existing(request, id).id):
+        async for job in request.app.state.runner.follow(found.id):
             yield ServerSentEvent(event="job", data=job.as_json())
 
     @routes.post("/jobs/{id}/cancel", status_code=202)
-    async def cancel(id: int, request: Request, response: Response) -> dict:
+    async def cancel(found: Annotated[Job, Depends(_existing)], request: Request) -> dict:
         """Stop a job; what it has hashed is kept, and the live version stays."""
-        job = _existing(request, id)
-        if job.has_ended:
-            raise Refusal(409, "job_ended", f"job {id} has ended: {job.state}")
-        await request.app.state.runner.cancel(id)
-        return _existing(request, id).as_json()
+        if found.has_ended:
+            raise Refusal(409, "job_ended", f"job {found.id} has ended: {found.state}")
+        await request.app.state.runner.cancel(found.id)
+        return request.app.state.jobs.get(found.id).as_json()
 
     return routes
 
@@ -180,7 +179,8 @@ def _model(settings: Settings, given: str | None) -> Path:
     )
 
 
-def _existing(request: Request, id: int) -> Job:
+async def _existing(id: int, request: Request) -> Job:
+    """A dependency: the job that the path names."""
     found = request.app.state.jobs.get(id) if 0 < id < 2**63 else None
     if found is None:
         raise Refusal(404, "unknown_job", "there is no such job; /api/jobs lists them")

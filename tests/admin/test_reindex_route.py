@@ -164,9 +164,11 @@ def test_an_existing_version_is_refused(admin):
     assert (refused.status_code, refused.json()["type"]) == (409, "version_exists")
 
 
-@pytest.mark.parametrize("path", ["0", "7", "99999999999999999999", "x"])
-def test_an_unknown_job_is_not_found(idle_admin, path):
-    assert idle_admin.get(f"/api/jobs/{path}").status_code in (404, 422)
+@pytest.mark.parametrize("id", ["0", "7", "99999999999999999999", "x"])
+def test_an_unknown_job_is_not_found(idle_admin, id):
+    for path in (f"/api/jobs/{id}", f"/api/jobs/{id}/events"):
+        assert idle_admin.get(path).status_code == (422 if id == "x" else 404)
+    assert idle_admin.post(f"/api/jobs/{id}/cancel").status_code in (404, 422)
 
 
 def many(admin) -> None:
