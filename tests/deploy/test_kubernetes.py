@@ -167,17 +167,25 @@ def test_ports_of_services_policies_and_monitors_lead_to_containers():
             assert named == of_pods.get(selected, {}).keys()
 
 
-@pytest.fixture(scope="module")
-def addresses(tmp_path_factory) -> set[str]:
-    """Of the admin service."""
-    folder = tmp_path_factory.mktemp("admin")
-    settings = Settings(
-        **dict.fromkeys(("host", "service_url"), "127.0.0.1"),
+def settings_in(folder: Path) -> Settings:
+    """Of an admin service that is never started."""
+    return Settings(
+        host="127.0.0.1",
         port=5001,
+        service_url="http://127.0.0.1:5000",
+        index_root=folder,
         token=None,
-        **dict.fromkeys(("index_root", "datalake", "database", "models", "config"), folder),
+        datalake=None,
+        database=folder / "database_info.txt",
+        models=folder,
+        config=folder / "efiss.toml",
     )
-    return set(create_app(settings).openapi()["paths"])
+
+
+@pytest.fixture
+def addresses(tmp_path) -> set[str]:
+    """Of the admin service."""
+    return set(create_app(settings_in(tmp_path)).openapi()["paths"])
 
 
 def test_probes_ask_what_there_is(addresses):
