@@ -21,5 +21,5 @@ docker run --rm --tmpfs /tmp:exec "$@" "$image" bash -c '
     /tmp/tools/bin/pip-licenses --python="$packages" --with-urls --format=markdown > python-licences.md
     dpkg-query --show --showformat "\${Package}\t\${Version}\t\${Architecture}\n" > debian.tsv
     tar c .
-' | tar x -C "$folder"
+' | tar x --no-same-owner --no-overwrite-dir -C "$folder"
 echo "$folder: $(ls "$folder" | tr '\n' ' ')"
