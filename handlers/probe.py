@@ -6,8 +6,8 @@ from PIL import Image
 
 from searcher.client import Answer, Client, ServiceError
 
-FARTHEST = 64
-"""Every picture is that near; a query within a distance is not counted among the first hits."""
+_QUESTION = {"top_k": 1, "offset": 1}
+"""For the second hit, so that the question is not counted among the first ones."""
 
 
 def ask(client: Client) -> Answer:
@@ -16,11 +16,11 @@ def ask(client: Client) -> Answer:
     Raises ServiceError.
     """
     try:
-        return client.search(_smallest_picture(), top_k=1, max_distance=FARTHEST)
+        return client.search(_smallest_picture(), **_QUESTION)
     except ServiceError as error:
         if error.kind != "no_model":
             raise
-        return client.search(code="0" * 16, top_k=1, max_distance=FARTHEST)
+        return client.search(code="0" * 16, **_QUESTION)
 
 
 def _smallest_picture() -> bytes:
