@@ -6,10 +6,11 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_ARGS ?=
+IMAGE ?= efiss-ai:latest
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run test lint
+.PHONY: run test lint sbom
 
 run: .venv/installed
 	@exec $(BIN)/efiss demo
@@ -21,6 +22,10 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What the image ships, and under which licences.
+sbom:
+	release/sbom.sh $(IMAGE) build/sbom $(DOCKER_ARGS)
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -10,6 +10,7 @@ from admin.access import Guard
 from admin.jobs import Jobs
 from admin.runner import Runner
 from admin.settings import Settings
+from efiss import __version__
 
 _ABOUT = """Reindexing, versions, health and the search page.
 
@@ -29,7 +30,11 @@ def create_app(settings: Settings) -> FastAPI:
             await app.state.runner.close()
 
     app = FastAPIOffline(
-        title="efiss-ai admin", description=_ABOUT, version="1", redoc_url=None, lifespan=running
+        title="efiss-ai admin",
+        description=_ABOUT,
+        version=__version__,
+        redoc_url=None,
+        lifespan=running,
     )
     app.state.settings = settings
     app.add_middleware(Guard, settings=settings)
