@@ -6,9 +6,6 @@ from PIL import Image
 
 from searcher.client import Answer, Client, ServiceError
 
-_QUESTION = {"top_k": 1, "offset": 1}
-"""For the second hit, so that the question is not counted among the first ones."""
-
 
 def ask(client: Client) -> Answer:
     """The answer to a picture, or to a code where the live version was imported without a model.
@@ -16,11 +13,12 @@ def ask(client: Client) -> Answer:
     Raises ServiceError.
     """
     try:
-        return client.search(_smallest_picture(), **_QUESTION)
+        # For the second hit: the question is then not counted among the first ones.
+        return client.search(_smallest_picture(), top_k=1, offset=1)
     except ServiceError as error:
         if error.kind != "no_model":
             raise
-        return client.search(code="0" * 16, **_QUESTION)
+        return client.search(code="0" * 16, top_k=1, offset=1)
 
 
 def _smallest_picture() -> bytes:
