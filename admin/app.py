@@ -10,7 +10,6 @@ from admin.access import Guard
 from admin.jobs import Jobs
 from admin.runner import Runner
 from admin.settings import Settings
-from efiss import __version__
 
 _ABOUT = """Reindexing, versions, health and the search page.
 
@@ -18,9 +17,11 @@ Where a token is configured, everything that changes something, and the details 
 header `Authorization: Bearer TOKEN`."""
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application; each part brings its own routes.  Raises SettingError when it is started
-    on an index folder that it cannot work on."""
+def create_app(settings: Settings, version: str = "0") -> FastAPI:
+    """The application; each part brings its own routes.  version: of the program, to be told.
+
+    Raises SettingError when it is started on an index folder that it cannot work on.
+    """
 
     @contextlib.asynccontextmanager
     async def running(app: FastAPI):
@@ -32,7 +33,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPIOffline(
         title="efiss-ai admin",
         description=_ABOUT,
-        version=__version__,
+        version=version,
         redoc_url=None,
         lifespan=running,
     )

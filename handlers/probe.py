@@ -6,9 +6,6 @@ from PIL import Image
 
 from searcher.client import Answer, Client, ServiceError
 
-FARTHEST = 64
-"""Every picture is that near; a query within a distance is not counted among the first hits."""
-
 
 def ask(client: Client) -> Answer:
     """The answer to a picture, or to a code where the live version was imported without a model.
@@ -16,11 +13,12 @@ def ask(client: Client) -> Answer:
     Raises ServiceError.
     """
     try:
-        return client.search(_smallest_picture(), top_k=1, max_distance=FARTHEST)
+        # For the second hit: the question is then not counted among the first ones.
+        return client.search(_smallest_picture(), top_k=1, offset=1)
     except ServiceError as error:
         if error.kind != "no_model":
             raise
-        return client.search(code="0" * 16, top_k=1, max_distance=FARTHEST)
+        return client.search(code="0" * 16, top_k=1, offset=1)
 
 
 def _smallest_picture() -> bytes:

@@ -131,7 +131,7 @@ class Service:
         java = find_java()
         # Its own folder for sockets, pid file and unpacked archive: TorchServe gives them fixed
         # names in the temporary folder, so that two instances would take each other's.
-        self._folder = Path(tempfile.mkdtemp(prefix="efiss-"))
+        self._folder = _own_folder()
         try:
             _check_temporary(self._folder)
             self._process = self._start(java, config, model_store, index_root)
@@ -334,6 +334,16 @@ def _check_ports(chosen: Settings) -> None:
                     f"port {port} on {chosen.host} cannot be used ({error.strerror}); stop what "
                     f"holds it, or set EFISS_PORT (now {chosen.port}) to another block of six ports"
                 ) from None
+
+
+def _own_folder() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="efiss-"))
+    except FileNotFoundError:
+        raise StartError(
+            "there is no temporary folder that can be written; set TMPDIR to one (a read-only "
+            "container needs docker run --tmpfs /tmp:exec)"
+        ) from None
 
 
 def _check_temporary(folder: Path) -> None:

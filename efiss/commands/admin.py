@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from efiss import __version__
 from efiss.commands import CONFIG, INDEX_ROOT
 from efiss.stopping import Stopped, stopping_on_signals
 
@@ -49,7 +50,7 @@ def admin(index_root: Path, config: Path) -> None:
     try:
         settings = Settings.from_environment(index_root, config)
         Jobs(settings.index_root).close()  # what is wrong with the folder is said here, in words
-        app = create_app(settings)
+        app = create_app(settings, __version__)
         listening = _listening(settings.host, settings.port)
     except SettingError as error:
         raise click.ClickException(str(error)) from error

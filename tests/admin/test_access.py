@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from efiss import __version__
 from tests.admin.conftest import administering, free_port, start
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -104,7 +105,9 @@ def test_the_openapi_page_needs_no_network(idle_admin):
     page = idle_admin.get("/docs").text
     assert "http://" not in page and "https://" not in page
     assert idle_admin.get("/static-offline-docs/swagger-ui-bundle.js").status_code == 200
-    paths = idle_admin.get("/openapi.json").json()["paths"]
+    told = idle_admin.get("/openapi.json").json()
+    assert told["info"]["version"] == __version__
+    paths = told["paths"]
     fields = paths["/api/reindex"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert fields["properties"]["new_index_database_version"]["examples"] == ["1.2.0"]
 

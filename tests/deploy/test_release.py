@@ -5,10 +5,8 @@ import subprocess
 
 import pytest
 
-from admin.app import create_app
 from efiss import __version__
 from tests.deploy.manifests import documents, problems, schema
-from tests.deploy.test_kubernetes import settings_in
 from tests.running import ROOT
 
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
@@ -24,10 +22,6 @@ def test_every_tag_of_the_image_is_of_this_version():
         for tag in re.findall(r"efiss-ai:(\d[\w.]*)", path.read_text(encoding="utf-8"))
     }
     assert tags == {__version__}
-
-
-def test_the_admin_service_tells_the_version_of_the_program(tmp_path):
-    assert create_app(settings_in(tmp_path)).openapi()["info"]["version"] == __version__
 
 
 def test_the_changelog_begins_with_this_version():

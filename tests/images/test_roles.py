@@ -60,6 +60,7 @@ def test_one_container_reindexes_another_follows_and_still_does_after_a_restart(
      (["--env", "EFISS_WORKERS=0"], "EFISS_WORKERS must be a whole number"),
      (["--env", "EFISS_HEAP_MB=1g"], "EFISS_HEAP_MB must be a whole number"),
      (["--env", "EFISS_HOST=localhost"], "EFISS_HOST must be an IPv4 address"),
+     (["--read-only"], "needs docker run --tmpfs /tmp:exec"),
      (["--read-only", "--tmpfs", "/tmp"], "mount it with exec")],
 )  # fmt: skip
 def test_what_cannot_work_is_a_sentence(once, options, said):
