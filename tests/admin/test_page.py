@@ -1,7 +1,6 @@
 """The page as shoppers use it, in a real browser on real answers."""
 
 import base64
-import json
 import re
 import time
 
@@ -9,6 +8,7 @@ import pytest
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 
+from searcher.client import Client
 from tests.admin.conftest import is_wider_than_the_screen, resize
 from tests.running import wait_for
 
@@ -71,9 +71,9 @@ class Page:
 
     def ask(self, **fields) -> list[tuple[str, int]]:
         """What the service itself answers."""
-        body = json.dumps({"top_k": 24, "debug": True, **fields})
-        answer = self.served.admin.post("/api/search", content=body).json()
-        return list(zip(answer["relevant"], answer["distances"], strict=True))
+        with Client(self.served.service.url) as client:
+            answer = client.search(**{"top_k": 24, **fields})
+        return [(result.path, result.distance) for result in answer.results]
 
 
 def _result(text: str) -> tuple[str, int | None]:
@@ -102,7 +102,7 @@ def written(results: list) -> list:
 def test_a_photo_is_chosen_and_the_services_own_answer_shown(page, photo):
     assert page.title == "From the catalogue" and len(page.wait()) == 24
     results = page.choose(PHOTO)
-    assert results == written(page.ask(image=photo))
+    assert results == written(page.ask(image=page.served.folder / PHOTO))
     assert results[0] == (PHOTO, 0)
     card = page.find(".card")
     assert card.find_element(By.CSS_SELECTOR, ".distance").text == "0 bits"
@@ -191,7 +191,7 @@ def test_shops_and_one_per_product(page, photo):
     page.find(".chip input[value='north.example']").click()
     wait_for(lambda: {path.split("/")[1] for path, _ in page.wait()} == {"north.example"})
     results = page.wait()
-    assert results == written(page.ask(image=photo, shops=["north.example"]))
+    assert results == written(page.ask(image=page.served.folder / PHOTO, shops=["north.example"]))
     page.find("#products").click()
     products = page.wait_for_others(results)
     names = [path.split("/")[2].split("_")[0] for path, _ in products]
@@ -292,7 +292,11 @@ def test_a_box_in_numbers(page, photo):
     field.clear()
     field.send_keys("40")
     page.wait("Most like the marked part")
-    wait_for(lambda: page.wait() == written(page.ask(image=photo, box=[0, 0.4, 1, 1])))
+    wait_for(
+        lambda: (
+            page.wait() == written(page.ask(image=page.served.folder / PHOTO, box=[0, 0.4, 1, 1]))
+        )
+    )
 
 
 def test_what_is_refused_is_said(page, photo):
