@@ -5,13 +5,13 @@ index/.admin/lock       held by the service that works on this index
 """
 
 import dataclasses
-import datetime
 import fcntl
 import json
 import sqlite3
 from pathlib import Path
 
 from hashing.settings import SettingError
+from searcher import versions
 
 FOLDER = ".admin"
 
@@ -94,7 +94,7 @@ class Jobs:
                 "UPDATE jobs SET state = ?, ended = ?, message = ? WHERE state = ?",
                 (
                     INTERRUPTED,
-                    now(),
+                    versions.now(),
                     "the admin service ended while this job ran; what was hashed is kept",
                     RUNNING,
                 ),
@@ -111,7 +111,7 @@ class Jobs:
                 raise Busy(running.id)
             done = database.execute(
                 "INSERT INTO jobs (state, created, request, done, total) VALUES (?, ?, ?, 0, 0)",
-                (RUNNING, now(), json.dumps(request)),
+                (RUNNING, versions.now(), json.dumps(request)),
             )
         return self.get(done.lastrowid)
 
@@ -149,7 +149,3 @@ def _job(row: tuple) -> Job:
     for name in _AS_JSON:
         values[name] = json.loads(values[name]) if values[name] else None
     return Job(**values)
-
-
-def now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

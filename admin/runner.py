@@ -19,6 +19,7 @@ from admin import jobs
 from admin.jobs import Job, Jobs
 from admin.settings import Settings
 from hashing.processes import end_with_parent
+from searcher import versions
 
 LONGEST_LINE = 2**20
 STOP_SECONDS = 20
@@ -93,7 +94,7 @@ class Runner:
             ending = await self._ending(id, options)
         except Exception as error:  # whatever it is, the job must not seem to run for ever
             ending = {"state": jobs.FAILED, "message": f"the reindex could not be run: {error}"}
-        ending |= {"ended": jobs.now(), "rate": None, "seconds_left": None}
+        ending |= {"ended": versions.now(), "rate": None, "seconds_left": None}
         while True:
             try:
                 return await self._change(id, **ending)

@@ -24,11 +24,11 @@ class IndexingError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """What to index. version: its number; None for the next minor, and then nothing is published
-    when the live version, or the newest, holds just this. max_rejected: the share (0-1) of pictures
-    that may fail; more, and nothing is published. replace: whether a version of this number, unless
-    it is live, may be replaced. resume: whether a version of this number that holds just this is
-    taken as it is, since an earlier run may have built it.
+    """What to index.  version: its number; None for the next minor, and then nothing is published
+    when the live version, or the newest, holds just this.  max_rejected: the share (0-1) of
+    pictures that may fail; more, and nothing is published.  replace: whether a version of this
+    number, unless it is live, may be replaced.  resume: whether a version of this number that holds
+    just this is taken as it is, since an earlier run may have built it.
     trust_content: read every file and go by its content, whatever its size and time say.
     engine: threads or ray.  ray_address: of a Ray cluster that runs; None starts one here."""
 

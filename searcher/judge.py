@@ -19,7 +19,7 @@ from hashing.files import hash_files
 from hashing.model import Model
 from hashing.settings import SettingError, available_cores, max_pixels
 from searcher import versions
-from searcher.report import Measure, Report, now, shown, stored
+from searcher.report import Measure, Report, shown, stored
 from searcher.search import OpenVersion, Selection, open_version
 from searcher.versions import VersionError
 
@@ -99,7 +99,7 @@ def judge(
     report = Report(
         version=version,
         against=other.manifest.version if other else None,
-        created=now(),
+        created=versions.now(),
         measures=measures,
         refusals=[_sentence(measure) for measure in measures if measure.refused],
         rolled_back=_rolled_back(folder),

@@ -1,7 +1,6 @@
 """What was found when a version was judged: the report that is stored in it."""
 
 import dataclasses
-import datetime
 from pathlib import Path
 
 from searcher import versions
@@ -75,21 +74,17 @@ def force(root: Path, version: str) -> Report | None:
     """
     report = stored(versions.existing(root, version))
     if report and report.verdict == REFUSED:
-        report = dataclasses.replace(report, forced=now())
+        report = dataclasses.replace(report, forced=versions.now())
         versions.write_report(root, version, report.as_json())
     return report
 
 
 def roll_back(root: Path, version: str) -> None:
     """Record that somebody went back from a version.  Raises VersionError, OSError."""
-    report = stored(versions.existing(root, version)) or Report(version, None, now(), [], [])
-    rolled_back = dataclasses.replace(report, rolled_back=now())
+    moment = versions.now()
+    report = stored(versions.existing(root, version)) or Report(version, None, moment, [], [])
+    rolled_back = dataclasses.replace(report, rolled_back=moment)
     versions.write_report(root, version, rolled_back.as_json())
-
-
-def now() -> str:
-    """UTC, ISO 8601."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def shown(value: float | None, unit: str) -> str:

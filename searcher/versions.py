@@ -117,6 +117,11 @@ class Contents:
     index_mode: str = DEFAULT
 
 
+def now() -> str:
+    """UTC, ISO 8601, in whole seconds."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
 def parse(version: str) -> tuple[int, int, int]:
     """`MAJOR.MINOR.PATCH` as numbers, to check and to sort by.  Raises VersionError."""
     match = _VERSION.fullmatch(version)
@@ -553,7 +558,7 @@ def _write_version(folder: Path, root: Path, version: str, contents: Contents) -
         rejected=len(contents.rejected),
         bits=CODE_BITS,
         index_mode=INDEX_MODES[contents.index_mode],
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        created=now(),
         model={"name": contents.model_name, "sha256": contents.model_sha256}
         if contents.model
         else {},

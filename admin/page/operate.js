@@ -102,8 +102,8 @@ function model({ name, sha256 }) {
 
 function verdict(verified) {
   if (!verified) return make("span", { className: "faint" }, "not checked");
-  const marks = { refused: "bad", forced: "warn" };
-  return make("span", { className: `mark ${marks[verified] ?? "good"}` }, verified);
+  const marks = { passed: "good", refused: "bad", forced: "warn" };
+  return make("span", { className: `mark ${marks[verified] ?? ""}` }, verified);
 }
 
 function buttons(version) {
