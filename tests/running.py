@@ -10,8 +10,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 180
@@ -47,11 +50,13 @@ class Running:
         return next((self.folder / "tmp").glob("efiss-*/management.sock"))
 
 
-def wait_for(happened: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(happened: Callable[[], T], seconds: float = 60) -> T:
+    """What it gives, once that is true."""
     deadline = time.monotonic() + seconds
-    while not happened():
+    while not (given := happened()):
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.1)
+    return given
 
 
 def free_block() -> int:

@@ -3,6 +3,7 @@
 import base64
 import re
 import time
+from collections.abc import Callable
 
 import pytest
 from selenium.webdriver import ActionChains, Keys
@@ -50,12 +51,20 @@ class Page:
 
     def wait(self, title: str = "") -> list[tuple[str, int | None]]:
         """Path and distance of each result, once they are there under a title like this."""
-        wait_for(lambda: self.run(RESULTS) is not False and title in self.title)
-        return [_result(text) for text in self.run(RESULTS)]
+        return self.wait_until(lambda results: title in self.title)
+
+    def wait_until(self, fits: Callable[[list], object]) -> list[tuple[str, int | None]]:
+        """The results, once they are there and fit.  Read once a try: others may come between."""
+
+        def fitting() -> list | None:
+            titles = self.run(RESULTS)
+            results = titles is not False and [_result(text) for text in titles]
+            return [results] if results is not False and fits(results) else None
+
+        return wait_for(fitting)[0]
 
     def wait_for_others(self, before: list) -> list:
-        wait_for(lambda: self.wait() != before)
-        return self.wait()
+        return self.wait_until(lambda results: results != before)
 
     @property
     def title(self) -> str:
