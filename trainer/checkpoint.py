@@ -92,28 +92,42 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def first_network(recipe: Recipe) -> HashNetwork:
-    """The network that a run of the recipe starts with: where it names a checkpoint by `start`,
-    with that run's backbone, and with its hash layer if that has the same shape.
+    """The network that a run of the recipe starts with: where it names a checkpoint or an exported
+    model by `start`, with that one's backbone, and with its hash layer if that has the same shape.
 
     Raises BackboneError, CheckpointError.
     """
-    network = make_network(recipe)
     if not recipe.start:
-        return network
+        return make_network(recipe)
+    network = make_network(recipe, with_weights=False)
     path = Path(recipe.start)
-    other = read_checkpoint(path).network
-    if _shapes(network.backbone) != _shapes(other.backbone):
+    weights = _weights(path)
+    if not _load(network.backbone, "backbone", weights):
         raise CheckpointError(
             f"start: {path} has another backbone; give the recipe the same, or leave start out"
         )
-    network.backbone.load_state_dict(other.backbone.state_dict())
-    if _shapes(network.hash) == _shapes(other.hash):
-        network.hash.load_state_dict(other.hash.state_dict())
+    _load(network.hash, "hash", weights)
     return network
 
 
-def _shapes(module: torch.nn.Module) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in module.state_dict().items()}
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    """Of the network in a checkpoint or in what `efiss export` writes, by name."""
+    try:
+        program = torch.jit.load(path, map_location="cpu")
+    except (RuntimeError, ValueError):  # a checkpoint; or neither, which is said next
+        return read_checkpoint(path).network.state_dict()
+    return program.state_dict()
+
+
+def _load(part: torch.nn.Module, name: str, weights: dict[str, torch.Tensor]) -> bool:
+    """Load a part's weights, if they are all there and fit; whether they do."""
+    prefix = name + "."
+    own = {key.removeprefix(prefix): weights[key] for key in weights if key.startswith(prefix)}
+    wanted = part.state_dict()
+    if wanted.keys() != own.keys() or any(own[key].shape != wanted[key].shape for key in own):
+        return False
+    part.load_state_dict(own)
+    return True
 
 
 def _recipe(state: dict, path: Path) -> Recipe:

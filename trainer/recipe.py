@@ -32,8 +32,8 @@ class Recipe:
     weights: file of a state dict that the pretrained backbone starts from; empty: the weights that
     the backbone brings.
 
-    start: checkpoint of another run whose network this one goes on with, but for a hash layer of
-    another shape; empty: none.
+    start: checkpoint of another run, or exported model, whose network this one goes on with, but
+    for a hash layer of another shape; empty: none.
 
     hidden: width of a layer of the hash layer before its last; 0: it is a single one.
 

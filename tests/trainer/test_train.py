@@ -13,6 +13,7 @@ from trainer import augment
 from trainer import train as training
 from trainer.checkpoint import CheckpointError, read_checkpoint
 from trainer.data import DataError
+from trainer.export import export
 from trainer.network import make_network
 from trainer.train import train, training_set
 
@@ -338,6 +339,14 @@ def test_a_run_starts_with_another_ones_network(examples, tmp_path, other_run):
     network = started(changed(start=str(other_run)), tmp_path, examples)
     assert torch.allclose(network.hash[0].weight, other.hash[0].weight, atol=1e-5)
     assert equal(network.backbone.state_dict(), other.backbone.state_dict())
+
+
+def test_a_run_starts_with_an_exported_model(examples, tmp_path, other_run):
+    other = read_checkpoint(other_run)
+    export(other.network, tmp_path / "model.pt", other.recipe)
+    network = started(changed(start=str(tmp_path / "model.pt")), tmp_path, examples)
+    assert torch.allclose(network.hash[0].weight, other.network.hash[0].weight, atol=1e-5)
+    assert equal(network.backbone.state_dict(), other.network.backbone.state_dict())
 
 
 def test_a_hash_layer_of_another_shape_starts_afresh(examples, tmp_path, other_run):
