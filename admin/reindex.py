@@ -93,6 +93,7 @@ def router(settings: Settings) -> APIRouter:
         model = _model(settings, wanted.model_path)
         runner = request.app.state.runner
         asked = wanted.model_dump(exclude_unset=True)
+        _check_no_other(request.app.state.jobs, settings)
         try:
             job = await runner.start(
                 asked,
@@ -160,6 +161,14 @@ def _check_number(settings: Settings, version: str | None) -> None:
         raise Refusal(
             409, "version_exists", f"version {version} exists; choose a new number or leave it out"
         ) from None
+
+
+def _check_no_other(store: jobs.Jobs, settings: Settings) -> None:
+    """One from a timer or a shell is no job of this service, and runs as well."""
+    if store.running() is None and versions.is_reindexing(settings.index_root):
+        raise Refusal(
+            409, "reindex_running", "`efiss reindex` runs outside of this service; wait for it"
+        )
 
 
 def _model(settings: Settings, given: str | None) -> Path:

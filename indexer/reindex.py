@@ -79,6 +79,11 @@ def reindex(plan: Plan, tell: Tell = lambda event: None) -> Outcome:
         summary = _index(plan, tell)
         version, live = summary.manifest.version, versions.live(root)
         if version == live:
+            if refused := switch.refusals(root):
+                raise versions.VersionError(
+                    f"version {live} is live and holds just this catalogue, but {refused}; mend "
+                    "that, or `efiss rollback` makes the version before live"
+                )
             versions.note_reindexed(root)
             message = f"version {live} is live and holds just this catalogue"
             return Outcome(NOTHING_NEW, live, live, message, report.stored(root / live))

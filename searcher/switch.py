@@ -102,9 +102,7 @@ def _wait(root: Path, activated: int, seconds: float) -> int:
         refusing = [w for w in words if w.activated == activated and w.refused]
         late = [w for w in words if w.activated != activated]
         if refusing:
-            raise _NotFollowed(
-                "; ".join(f"worker {w.name} refused it: {w.refused}" for w in refusing)
-            )
+            raise _NotFollowed(_refusals(refusing))
         if not late:
             return len(words)
         if time.monotonic() > deadline:
@@ -116,6 +114,18 @@ def _wait(root: Path, activated: int, seconds: float) -> int:
                 )
             )
         time.sleep(LOOK_SECONDS)
+
+
+def refusals(root: Path) -> str:
+    """Which workers refuse the live version, and why; empty when none does.  Some may after a kill
+    in the middle of a switch."""
+    activated = versions.activation(root)
+    words = acknowledgements.alive(root) if activated else []
+    return _refusals([w for w in words if w.activated == activated[1] and w.refused])
+
+
+def _refusals(words: list[acknowledgements.Word]) -> str:
+    return "; ".join(f"worker {w.name} refused it: {w.refused}" for w in words)
 
 
 # -- removing ------------------------------------------------------------------------------------

@@ -72,6 +72,10 @@ class VersionError(ValueError):
     """A version, or the index folder, cannot be used as asked; the message says what to do."""
 
 
+class Locked(VersionError):
+    """Another process holds the lock; the message says what it does."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Manifest:
     """What a version says of itself.
@@ -301,6 +305,15 @@ def reindexing(root: Path) -> Iterator[None]:
         yield
 
 
+def is_reindexing(root: Path) -> bool:
+    """Whether a process holds that lock.  Raises VersionError when the folder cannot be written."""
+    try:
+        with _locked(root, ".reindexing", ""):
+            return False
+    except Locked:
+        return True
+
+
 def note_reindexed(root: Path) -> None:
     """Remember that the catalogue as it is now was found to be live."""
     (root / _REINDEXED).touch()
@@ -446,7 +459,7 @@ def _locked(root: Path, name: str, held: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise VersionError(held) from None
+            raise Locked(held) from None
         yield
 
 

@@ -87,6 +87,14 @@ def test_one_job_at_a_time_and_one_that_is_cancelled_keeps_what_it_hashed(admin)
     assert hashed < 200
 
 
+def test_a_reindex_of_a_timer_is_waited_for_too(admin):
+    with versions.reindexing(admin.folder / "index"):
+        refused = admin.post("/api/reindex")
+        assert (refused.status_code, refused.json()["type"]) == (409, "reindex_running")
+        assert admin.get("/api/jobs").json() == {"jobs": []}
+    assert admin.post("/api/reindex").status_code == 200
+
+
 def test_a_killed_service_leaves_an_interrupted_job_and_no_process(shop):
     with administering(shop) as admin:
         many(admin)

@@ -142,6 +142,19 @@ def test_a_worker_that_does_not_follow(efiss, monkeypatch):
     assert versions.live(INDEX) == "1.0.0"
 
 
+def test_a_worker_that_refuses_the_live_version(efiss, monkeypatch):
+    """As after a kill in the middle of a switch: CURRENT names what a worker does not open."""
+    efiss()
+    when = versions.activation(INDEX)[1]
+    word = acknowledgements.Word("here", 7, "0.9.0", "1.0.0", when, "no room", [])
+    monkeypatch.setattr(acknowledgements, "alive", lambda root: [word])
+    failed(
+        efiss(),
+        "version 1.0.0 is live and holds just this catalogue, but worker here-7 refused it: no room"
+        "; mend that, or `efiss rollback` makes the version before live",
+    )
+
+
 def test_another_reindex_runs(efiss):
     with versions.reindexing(INDEX):
         failed(efiss(), "another reindex of index runs; wait until it has ended")
