@@ -95,6 +95,19 @@ def test_what_costs_may_not_be_asked_for_without_end(admin):
     assert answers == [422] * 30 + [429] * 2
 
 
+def test_callers_behind_a_known_proxy_are_told_apart(shop):
+    def asking(caller: str) -> int:
+        wrong = {**bearer("0" * 32), "X-Forwarded-For": caller}
+        return [admin.get("/api/jobs", headers=wrong).status_code for _ in range(12)][-1]
+
+    with administering(shop, EFISS_ADMIN_TOKEN=TOKEN) as admin:  # a proxy of this machine is known
+        assert [asking("10.0.0.1"), asking("10.0.0.2")] == [429, 429]
+        assert admin.get("/api/jobs", headers=bearer("0" * 32)).status_code == 401
+    with administering(shop, EFISS_ADMIN_TOKEN=TOKEN, FORWARDED_ALLOW_IPS="10.9.9.9") as admin:
+        assert asking("10.0.0.1") == 429
+        assert admin.get("/api/jobs", headers=bearer("0" * 32)).status_code == 429
+
+
 def test_pages_may_not_be_framed_or_sniffed(idle_admin):
     headers = idle_admin.get("/health/live").headers
     assert headers["x-content-type-options"] == "nosniff"
