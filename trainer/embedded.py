@@ -1,10 +1,12 @@
-"""What a fixed backbone sees: float embeddings of a few views of every picture, computed once."""
+"""What a fixed backbone sees: float embeddings of a few views of every picture, computed once, and
+which pictures lie next to each other in them."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import click
+import faiss
 import numpy as np
 import torch
 
@@ -12,6 +14,8 @@ from trainer import processes
 
 PICTURES = 64
 """At a time."""
+NEIGHBOURHOODS = 4096
+"""At most: assigning a million pictures to more would take hours."""
 
 
 def embedded(see: Callable[[np.ndarray], torch.Tensor], n: int, label: str, path: Path):
@@ -40,3 +44,22 @@ def embedded(see: Callable[[np.ndarray], torch.Tensor], n: int, label: str, path
             os.replace(staged, path)
         processes.wait_for_all()
     return np.load(path, mmap_mode="r")
+
+
+def neighbourhoods(embeddings: np.ndarray, size: int, path: Path) -> np.ndarray:
+    """Number of the neighbourhood of every picture, int64 [n]: clusters by k-means of about `size`
+    pictures, more where these would be over NEIGHBOURHOODS.
+
+    embeddings: float [n, width].  path: the file that keeps them; if it is there, nothing is
+    computed.
+    """
+    if processes.rank() == 0 and not path.exists():
+        values = np.asarray(embeddings, np.float32)
+        count = max(1, min(len(values) // size, NEIGHBOURHOODS))
+        clusters = faiss.Kmeans(values.shape[1], count, niter=8, seed=1, min_points_per_centroid=1)
+        clusters.train(values)
+        staged = path.with_suffix(".tmp.npy")
+        np.save(staged, clusters.index.search(values, 1)[1][:, 0])
+        os.replace(staged, path)
+    processes.wait_for_all()
+    return np.load(path)

@@ -43,6 +43,9 @@ class Recipe:
     fixed_views: 0, or how many views of every picture are looked at before the training, which is
     then of the hash layer alone, on the float embeddings of these views: batches may be large.
 
+    neighbours: 0, or how many pictures that lie next to each other in the float embedding the
+    instance term tells apart at a time, in batches of its own.
+
     training_sizes: sides in pixels of what the network sees while it trains, the epochs divided
     evenly among them.  input_size: the side it is used with.
 
@@ -51,8 +54,7 @@ class Recipe:
     made from), 0 without.
 
     own_bits: the last bits of a code, which RelaHash does not see and the instance term sees alone:
-    for what the labels do not say.  alike: a label; the instance term then tells a picture only
-    from those that have the same value of it.
+    for what the labels do not say.
     """
 
     backbone: str = "efficientnet-lite0"
@@ -71,6 +73,7 @@ class Recipe:
     backbone_learning_rate: float = 5e-4
     frozen: int = 0
     fixed_views: int = 0
+    neighbours: int = 0
     weight_decay: float = 0.05
     averaging: float = 0.998
     sampling_power: float = 0.5
@@ -82,7 +85,6 @@ class Recipe:
     instance: float = 0.5
     embedding: float = 0.5
     own_bits: int = 0
-    alike: str = ""
     resampling: str = "bilinear"
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
@@ -123,6 +125,12 @@ class Recipe:
             raise RecipeError("weights are of a pretrained backbone; set pretrained = true")
         if self.fixed_views == 1 and self.instance:
             raise RecipeError("fixed_views must be 2 or more for the instance term, or 0")
+        if self.neighbours and not (self.fixed_views and self.instance):
+            raise RecipeError(
+                "neighbours are found among fixed views; set fixed_views and instance"
+            )
+        if self.neighbours == 1 or self.neighbours > self.batch_size:
+            raise RecipeError("neighbours must be from 2 to batch_size, or 0")
         if not all(0 < weight < 1e6 for weight in self.labels.values()):
             raise RecipeError("the weights in labels must be greater than 0")
 
@@ -135,6 +143,7 @@ _BOUNDS = {
     "hidden": (0, 65_536),
     "frozen": (0, 1000),
     "fixed_views": (0, 100),
+    "neighbours": (0, 65_536),
     "weight_decay": (0, 10),
     "averaging": (0, 0.99999),
     "sampling_power": (0, 1),

@@ -65,14 +65,13 @@ def loss(
 
 
 def instance_term(
-    outputs: torch.Tensor, groups: torch.Tensor, alike: torch.Tensor | None = None
+    outputs: torch.Tensor, groups: torch.Tensor, neighbourhoods: torch.Tensor | None = None
 ) -> torch.Tensor:
     """How well two views of one picture find each other among all views of the batch, a scalar.
 
     outputs: float [2 n, bits], row i and row n + i two views of one picture.  groups: int [n];
-    pictures of one group are copies, and no row is told from a copy of itself.  alike: int [n] or
-    None; with it a row is told only from those with the same number, which the labels cannot tell
-    apart.
+    pictures of one group are copies, and no row is told from a copy of itself.  neighbourhoods: int
+    [n] or None; with it a row is told only from those with the same number.
 
     The contrastive loss of SimCLR (Chen et al., 2020, equation 1) on `code_similarities`.
     """
@@ -81,8 +80,8 @@ def instance_term(
     other_view = torch.arange(2 * n, device=outputs.device).roll(n)
     both = groups.repeat(2)
     left_out = both[:, None] == both[None, :]
-    if alike is not None:
-        both = alike.repeat(2)
+    if neighbourhoods is not None:
+        both = neighbourhoods.repeat(2)
         left_out |= both[:, None] != both[None, :]
     left_out[torch.arange(2 * n), other_view] = False
     return F.cross_entropy(similarities.masked_fill(left_out, -torch.inf), other_view)

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from trainer import augment, data, processes, relahash
 from trainer.checkpoint import first_network, resume, save
 from trainer.data import Pictures
-from trainer.embedded import embedded
+from trainer.embedded import embedded, neighbourhoods
 from trainer.network import HashNetwork
 from trainer.recipe import Recipe
 from trainer.targets import Targets, joined, targets_of, trained_on
@@ -30,13 +30,11 @@ WARM_UP_SHARE = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSet:
-    """pixels: uint8 [n, s, s, 3].  groups: int64 [n], the same number for copies of a picture.
-    alike: int64 [n], the same number for equal values of the recipe's label `alike`, or None."""
+    """pixels: uint8 [n, s, s, 3].  groups: int64 [n], the same number for copies of a picture."""
 
     pixels: np.ndarray
     targets: Targets
     groups: np.ndarray
-    alike: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -44,9 +42,8 @@ class TrainingSet:
     def digest(self) -> str:
         """Of classes, targets and groups, row by row: equal for the same data alone."""
         digest = hashlib.sha256("\n".join(self.targets.classes).encode())
-        for values in (self.targets.rows, self.targets.sampling, self.groups, self.alike):
-            if values is not None:
-                digest.update(np.ascontiguousarray(values))
+        for values in (self.targets.rows, self.targets.sampling, self.groups):
+            digest.update(np.ascontiguousarray(values))
         return digest.hexdigest()
 
 
@@ -73,14 +70,8 @@ def training_set(parts: list[Pictures], recipe: Recipe, cache: Path | None = Non
             f"the data has no label {min(missing)}; it has {', '.join(sorted(known))}; "
             "correct leave_out in the recipe"
         )
-    if recipe.alike and recipe.alike not in known:
-        raise data.DataError(
-            f"the data has no label {recipe.alike}; it has {', '.join(sorted(known))}; correct "
-            "alike in the recipe"
-        )
     kept = [trained_on(part, recipe.leave_out) for part in parts]
-    labels = joined(parts, kept)
-    targets = _weighed(targets_of(labels, recipe), parts, kept, recipe)
+    targets = _weighed(targets_of(joined(parts, kept), recipe), parts, kept, recipe)
     size = recipe.input_size
     shape = (sum(int(rows.sum()) for rows in kept), size, size, 3)
     if processes.rank() == 0:
@@ -100,13 +91,7 @@ def training_set(parts: list[Pictures], recipe: Recipe, cache: Path | None = Non
         for number, (part, rows) in enumerate(zip(parts, kept, strict=True))
         for group in part.groups[rows]
     ]
-    alike = _numbers(labels[recipe.alike]) if recipe.alike else None
-    return TrainingSet(pixels, targets, _numbers(names), alike)
-
-
-def _numbers(values) -> np.ndarray:
-    """int64 [n]: equal values, equal numbers."""
-    return np.unique(values, return_inverse=True)[1]
+    return TrainingSet(pixels, targets, np.unique(names, return_inverse=True)[1])
 
 
 def train(
@@ -181,6 +166,8 @@ class _Run:
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
         # Of a fixed backbone: float16 [n, width] of every view of all pictures.
         self.embeddings: list[np.ndarray] = []
+        # Of every picture, int64 [n], where the instance term is to tell neighbours apart.
+        self.neighbourhoods: np.ndarray | None = None
         step = _Step(self.network)
         self.forward = DistributedDataParallel(step) if processes.count() > 1 else step
         self.optimizer = torch.optim.AdamW(
@@ -213,22 +200,26 @@ class _Run:
         by what they depend on."""
         backbone = self.network.backbone.eval().requires_grad_(False)
         recipe = self.recipe
-        how = (recipe.augmentation, self._strengths(), recipe.input_size, recipe.seed)
+        strengths = self._fixed_strengths()
+        how = (strengths, recipe.input_size, recipe.seed)
         how += (recipe.resampling, recipe.mean, recipe.std)
         digest = hashlib.sha256(repr(how).encode() + self.examples.groups.tobytes())
         for value in backbone.state_dict().values():
             digest.update(value.cpu().contiguous().numpy())
-        for view in range(recipe.fixed_views):
+        name = digest.hexdigest()[:16]
+        for view, strength in enumerate(strengths):
 
-            def see(rows: np.ndarray, view: int = view) -> torch.Tensor:
+            def see(rows: np.ndarray, view: int = view, strength: str = strength) -> torch.Tensor:
                 draw = np.random.default_rng([recipe.seed, view, rows[0]])
-                strength = self._strengths()[min(view, 1)]
                 seen = self._views(rows, draw, [strength], recipe.input_size)[0]
                 return backbone(seen.contiguous(memory_format=torch.channels_last))
 
-            path = folder / f"embeddings-{digest.hexdigest()[:16]}-{view + 1}.npy"
+            path = folder / f"embeddings-{name}-{view + 1}.npy"
             label = f"view {view + 1} of {recipe.fixed_views}"
             self.embeddings.append(embedded(see, len(self.examples), label, path))
+        if recipe.neighbours:
+            path = folder / f"neighbourhoods-{name}-{recipe.neighbours}.npy"
+            self.neighbourhoods = neighbourhoods(self.embeddings[0], recipe.neighbours, path)
         self.forward = lambda embeddings: (embeddings, self.network.hash(embeddings))
 
     @property
@@ -248,12 +239,19 @@ class _Run:
     def step(self, number: int) -> dict[str, float]:
         """One step; its losses by name."""
         rows, seen = self._known(number) if self.embeddings else self._batch(number)
+        told, neighbourhoods = rows, None
+        if self.neighbourhoods is not None:
+            told, neighbourhoods, seen_too = self._neighbours(number)
+            seen = torch.cat([seen, seen_too])
         targets = torch.from_numpy(self.examples.targets.rows[rows]).to(self.device)
         with torch.autocast(
             self.device.type, self.precision, enabled=self.precision != torch.float32
         ):
             embeddings, outputs = self.forward(seen)
         recipe, labelled = self.recipe, self.recipe.bits - self.recipe.own_bits
+        to_tell = outputs[-2 * len(told) :, labelled if recipe.own_bits else 0 :]
+        if neighbourhoods is not None:
+            embeddings, outputs = embeddings[: -len(to_tell)], outputs[: -len(to_tell)]
         losses = {
             "relahash": relahash.loss(
                 outputs[:, :labelled],
@@ -264,12 +262,9 @@ class _Run:
             )
         }
         if recipe.instance:
-            groups, alike = (
-                None if numbers is None else torch.from_numpy(numbers[rows]).to(self.device)
-                for numbers in (self.examples.groups, self.examples.alike)
-            )
-            own = outputs[:, labelled:] if recipe.own_bits else outputs
-            losses["instance"] = recipe.instance * relahash.instance_term(own, groups, alike)
+            groups = torch.from_numpy(self.examples.groups[told]).to(self.device)
+            term = relahash.instance_term(to_tell, groups, neighbourhoods)
+            losses["instance"] = recipe.instance * term
         if recipe.embedding:
             losses["embedding"] = recipe.embedding * relahash.embedding_term(outputs, embeddings)
         self.optimizer.zero_grad()
@@ -292,9 +287,27 @@ class _Run:
         return rows, self._views(rows, draw, self._strengths(), self._size(number))
 
     def _known(self, number: int) -> tuple[np.ndarray, torch.Tensor]:
-        """Rows of a step's pictures and their embeddings, float [views * batch, width]: of the
-        first view, and of one of the others where there are two."""
+        """Rows of a step's pictures and the embeddings of their views."""
         rows, draw = self._rows(number)
+        return rows, self._embeddings_of(rows, draw)
+
+    def _neighbours(self, number: int) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+        """Rows [b] of pictures that a step tells from their neighbours, as many of each drawn
+        neighbourhood, with repetition where it is smaller; its number int64 [b]; and the embeddings
+        of their views."""
+        draw = np.random.default_rng([self.recipe.seed, number, 1])
+        size = self.recipe.neighbours
+        near = draw.integers(len(self.examples), size=self.recipe.batch_size // size)
+        chosen = self.neighbourhoods[near]
+        rows = np.concatenate(
+            [draw.choice(np.flatnonzero(self.neighbourhoods == one), size) for one in chosen]
+        )
+        numbers = torch.from_numpy(self.neighbourhoods[rows]).to(self.device)
+        return rows, numbers, self._embeddings_of(rows, draw)
+
+    def _embeddings_of(self, rows: np.ndarray, draw: np.random.Generator) -> torch.Tensor:
+        """Embeddings of the pictures `rows`, float [views * rows, width]: of the first view, and of
+        one of the others where there are two."""
         chosen = [np.zeros(len(rows), np.int64)]
         if len(self._strengths()) > 1:
             chosen.append(draw.integers(1, len(self.embeddings), len(rows)))
@@ -303,7 +316,7 @@ class _Run:
             for views in chosen
             for view, row in zip(views, rows, strict=True)
         ]
-        return rows, torch.from_numpy(np.stack(values)).float().to(self.device)
+        return torch.from_numpy(np.stack(values)).float().to(self.device)
 
     def _strengths(self) -> list[str]:
         """How strongly the views of a picture are augmented: two where they are to get one code, as
@@ -312,6 +325,12 @@ class _Run:
         if self.recipe.instance:
             strengths.insert(0, "none" if self.recipe.augmentation == "none" else "mild")
         return strengths
+
+    def _fixed_strengths(self) -> list[str]:
+        """The same of the fixed views: the picture as it is, and others of it."""
+        return ["none", *self._strengths(), *[self.recipe.augmentation] * self.recipe.fixed_views][
+            : self.recipe.fixed_views
+        ]
 
     def _views(self, rows: np.ndarray, draw, strengths: list[str], size: int) -> torch.Tensor:
         """This process's views of the pictures `rows`, float [views, share of them, 3, size, size],

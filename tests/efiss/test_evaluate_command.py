@@ -72,7 +72,7 @@ def test_tables_are_printed_and_figures_and_plots_written(fashion, model_path, t
         "gain of the order among equal distances",
         "float embedding, cosine", "not available for this model",
         "random codes",
-        "a quarter of the pixels", "a quarter of each side",
+        "a quarter of the pixels", "a quarter of each side", "the resolution alone",
         "Dresses",
         "precision at recall",
         "pairs by Hamming distance",

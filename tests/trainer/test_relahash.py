@@ -153,9 +153,9 @@ def test_code_similarities_pass_gradient_to_the_side_that_is_not_a_sign():
     assert got.abs().sum() > 0 and torch.allclose(got, wanted, atol=1e-7)
 
 
-def independent_instance_term(outputs, groups, alike=None) -> float:
+def independent_instance_term(outputs, groups, near=None) -> float:
     """-log of the share that a row's other view has among all rows but itself and its copies, and
-    with `alike` only among those that are alike."""
+    with `near` only among those of its neighbourhood."""
     n, cosines = len(groups), independent_similarities(outputs)
     total = 0.0
     for i in range(2 * n):
@@ -164,19 +164,19 @@ def independent_instance_term(outputs, groups, alike=None) -> float:
             j
             for j in range(2 * n)
             if j == partner
-            or (groups[j % n] != groups[i % n] and (not alike or alike[j % n] == alike[i % n]))
+            or (groups[j % n] != groups[i % n] and (not near or near[j % n] == near[i % n]))
         ]
         powers = {j: math.exp(TERM_SCALE * cosines[i, j]) for j in others}
         total -= math.log(powers[partner] / sum(powers.values()))
     return total / (2 * n)
 
 
-@pytest.mark.parametrize("alike", [None, [7, 7, 3, 3], [7, 7, 7, 3]])
+@pytest.mark.parametrize("near", [None, [7, 7, 3, 3], [7, 7, 7, 3]])
 @pytest.mark.parametrize("groups", [[0, 1, 2, 3], [0, 1, 0, 2], [5, 5, 5, 1]])
-def test_the_instance_term_equals_the_formula_and_leaves_copies_out(groups, alike):
+def test_the_instance_term_equals_the_formula_and_leaves_copies_out(groups, near):
     outputs = np.random.default_rng(2).normal(size=(8, 16))
-    got = instance_term(torch.tensor(outputs), torch.tensor(groups), alike and torch.tensor(alike))
-    assert got.item() == pytest.approx(independent_instance_term(outputs, groups, alike), rel=1e-5)
+    got = instance_term(torch.tensor(outputs), torch.tensor(groups), near and torch.tensor(near))
+    assert got.item() == pytest.approx(independent_instance_term(outputs, groups, near), rel=1e-5)
 
 
 def test_a_picture_that_is_like_no_other_has_an_instance_term_of_zero():

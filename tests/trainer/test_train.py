@@ -13,6 +13,7 @@ from trainer import augment
 from trainer import train as training
 from trainer.checkpoint import CheckpointError, read_checkpoint
 from trainer.data import DataError
+from trainer.embedded import neighbourhoods
 from trainer.export import export
 from trainer.network import make_network
 from trainer.train import train, training_set
@@ -366,7 +367,7 @@ def test_a_start_with_another_backbone_is_refused(examples, tmp_path, other_run)
 
 # -- the hash layer alone ------------------------------------------------------------------------
 
-FIXED = {"fixed_views": 3, "hidden": 8, "own_bits": 16, "alike": "article_type", "instance": 1.0}
+FIXED = {"fixed_views": 3, "hidden": 8, "own_bits": 16, "neighbours": 4, "instance": 1.0}
 
 
 def test_with_fixed_views_the_hash_layer_alone_learns(tmp_path, other_run):
@@ -403,6 +404,37 @@ def test_fixed_views_are_looked_at_once(tmp_path, other_run, monkeypatch):
     assert equal(undisturbed.state_dict(), again.state_dict())
 
 
+def test_the_instance_term_is_asked_about_neighbours(tmp_path, other_run, monkeypatch):
+    """Each of its batches is full groups of four, all of one neighbourhood of the first view."""
+    recipe = changed(start=str(other_run), epochs=2, batch_size=10, **FIXED)
+    asked = []
+
+    def term(outputs, groups, neighbourhoods):
+        asked.append((outputs.shape, groups.numpy(), neighbourhoods.numpy()))
+        return outputs.sum() * 0
+
+    monkeypatch.setattr(training.relahash, "instance_term", term)
+    examples = examples_of(pictures(24), recipe=recipe)
+    train(examples, recipe, tmp_path / "c.pt")
+    (kept,) = tmp_path.glob("neighbourhoods-*.npy")
+    (first,) = tmp_path.glob("embeddings-*-1.npy")
+    known = np.load(kept)
+    assert np.array_equal(known, neighbourhoods(np.load(first), 4, tmp_path / "again.npy"))
+    assert 1 < len(set(known.tolist())) <= 6
+    of_group = dict(zip(examples.groups.tolist(), known.tolist(), strict=True))
+    for shape, told, near in asked:
+        assert shape == (16, 16) and near.tolist() == [of_group[group] for group in told.tolist()]
+        assert (near.reshape(2, 4) == near.reshape(2, 4)[:, :1]).all()
+
+
+def test_neighbourhoods_are_of_what_looks_alike_and_computed_once(tmp_path):
+    values = np.repeat(np.eye(3, 5, dtype=np.float16), 8, axis=0)
+    found = neighbourhoods(values, 8, tmp_path / "n.npy")
+    assert found.shape == (24,) and len(set(found.tolist())) == 3
+    assert (found.reshape(3, 8) == found[::8, None]).all()
+    assert np.array_equal(neighbourhoods(values[::-1], 8, tmp_path / "n.npy"), found)
+
+
 def test_own_bits_are_not_pulled_to_centroids(examples, tmp_path):
     """With the loss alone, the bits that it does not see keep the weights they start with."""
     recipe = changed(own_bits=16, instance=0.0, embedding=0.0, averaging=0.0, weight_decay=0.0)
@@ -410,8 +442,3 @@ def test_own_bits_are_not_pulled_to_centroids(examples, tmp_path):
     before = make_network(recipe).hash[0].weight
     after = train(examples, recipe, tmp_path / "c.pt").hash[0].weight
     assert torch.equal(before[48:], after[48:]) and not torch.equal(before[:48], after[:48])
-
-
-def test_a_label_to_be_alike_in_that_is_nowhere_is_said():
-    with pytest.raises(DataError, match=r"no label typ; it has article_type, colour; .*alike"):
-        examples_of(pictures(4), recipe=changed(alike="typ"))

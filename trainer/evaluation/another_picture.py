@@ -14,53 +14,56 @@ from PIL import Image
 from hashing import picture
 from trainer.data import Pictures
 
-DIVISORS = {"a quarter of the pixels": 2, "a quarter of each side": 4}
-"""The degrees in which the transform is published: what is left of the resolution, and what width
-and height are divided by.  The first is the standard one; the second leaves 15x20 pixels of a
-picture of 60x80."""
 CROP = 0.15
 """Share of width and of height that is cut off, half of it on each side."""
 COLOUR_CAST = (1.10, 1.00, 0.85)
 """Factors of red, green and blue."""
 JPEG_QUALITY = 60
 
+
+@dataclasses.dataclass(frozen=True)
+class Transform:
+    """What is done to a picture, in this order: width and height divided by `divisor` and back,
+    `crop` cut off, colours multiplied by `colour_cast`, compressed with `jpeg_quality`."""
+
+    divisor: int
+    crop: float = CROP
+    colour_cast: tuple[float, float, float] = COLOUR_CAST
+    jpeg_quality: int = JPEG_QUALITY
+
+
+DEGREES = {
+    "a quarter of the pixels": Transform(2),
+    "a quarter of each side": Transform(4),
+    "the resolution alone": Transform(2, crop=0, colour_cast=(1, 1, 1), jpeg_quality=95),
+}
+"""The degrees in which the transform is published.  The first is the standard one; the second
+leaves 15x20 pixels of a picture of 60x80; the third is a preview of the very file, no more."""
+
 LARGEST_EDGE = 2048
 """Pictures are decoded for this model input, so that none of the data's is made smaller first."""
 
 
-def other_pictures(pictures: Pictures, rows: np.ndarray, divisor: int) -> Pictures:
+def other_pictures(pictures: Pictures, rows: np.ndarray, transform: Transform) -> Pictures:
     """Another picture of each of these rows (int [q]), made when it is asked for."""
     return dataclasses.replace(
         pictures,
         name=f"{len(rows)} other pictures of {pictures.name}",
         labels={label: values[rows] for label, values in pictures.labels.items()},
         groups=pictures.groups[rows],
-        encoded=lambda row: another_picture(pictures.encoded(int(rows[row])), divisor),
+        encoded=lambda row: another_picture(pictures.encoded(int(rows[row])), transform),
     )
 
 
-def another_picture(data: bytes, divisor: int) -> bytes:
-    """Another picture of what the encoded picture `data` shows, as JPEG.
-
-    In this order: width and height divided by `divisor` and back, cropped, colour cast, compressed.
-    Raises picture.PictureError.
-    """
-    image = _cropped(_coarse(picture.decode(data, LARGEST_EDGE), divisor))
-    cast = np.asarray(image) * np.array(COLOUR_CAST)
+def another_picture(data: bytes, transform: Transform) -> bytes:
+    """Another picture of what the encoded picture `data` shows, as JPEG.  Raises
+    picture.PictureError."""
+    image = _coarse(picture.decode(data, LARGEST_EDGE), transform.divisor)
+    cast = np.asarray(_cropped(image, transform.crop)) * np.array(transform.colour_cast)
     image = Image.fromarray(cast.round().clip(0, 255).astype(np.uint8))
     encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=JPEG_QUALITY)
+    image.save(encoded, "JPEG", quality=transform.jpeg_quality)
     return encoded.getvalue()
-
-
-def transform() -> dict:
-    """The transform's numbers, to be published beside figures."""
-    return {
-        "sides_divided_by": DIVISORS,
-        "crop": CROP,
-        "colour_cast": COLOUR_CAST,
-        "jpeg_quality": JPEG_QUALITY,
-    }
 
 
 def _coarse(image: Image.Image, divisor: int) -> Image.Image:
@@ -68,7 +71,7 @@ def _coarse(image: Image.Image, divisor: int) -> Image.Image:
     return image.resize(small, Image.Resampling.BOX).resize(image.size, Image.Resampling.BILINEAR)
 
 
-def _cropped(image: Image.Image) -> Image.Image:
+def _cropped(image: Image.Image, crop: float) -> Image.Image:
     width, height = image.size
-    left, top = round(width * CROP / 2), round(height * CROP / 2)
+    left, top = round(width * crop / 2), round(height * crop / 2)
     return image.crop((left, top, width - left, height - top))

@@ -8,7 +8,7 @@ import numpy as np
 from hashing.codes import pack
 from hashing.model import Model
 from trainer.data import DataError, Pictures
-from trainer.evaluation.another_picture import DIVISORS, other_pictures, transform
+from trainer.evaluation.another_picture import DEGREES, other_pictures
 from trainer.evaluation.bits import bit_measures, bucket_measures, distance_histogram
 from trainer.evaluation.distances import by_hamming
 from trainer.evaluation.encode import Encoded, Encoder, encode
@@ -47,7 +47,7 @@ def evaluate(
         )
     held = np.flatnonzero(catalogue.held_out)
     sets = {source.name: source for source in sources} | {
-        degree: other_pictures(catalogue, held, divisor) for degree, divisor in DIVISORS.items()
+        degree: other_pictures(catalogue, held, how) for degree, how in DEGREES.items()
     }
     size, resampling = model.sidecar.input_size, model.sidecar.resampling
     encoded = {name: encode(one, encoder, size, resampling) for name, one in sets.items()}
@@ -71,7 +71,9 @@ def evaluate(
         "retrieval": figures,
         "gain_of_order_in_ties": _gains(figures),
         "another_picture": others,
-        "transform_of_another_picture": transform(),
+        "transform_of_another_picture": {
+            degree: dataclasses.asdict(how) for degree, how in DEGREES.items()
+        },
         "distances": _histograms(todo, encoded),
         "codes": {source.name: _code_figures(source, encoded[source.name]) for source in sources},
     }
@@ -113,8 +115,8 @@ def _other_pictures_found(
     catalogue: Pictures, held: np.ndarray, views: list[View], k: int
 ) -> dict[str, dict]:
     """Recall of a picture, or of a copy of it, from another picture of it: by degree and view."""
-    table = {degree: {} for degree in DIVISORS}
-    steps = [(degree, view) for degree in DIVISORS for view in views]
+    table = {degree: {} for degree in DEGREES}
+    steps = [(degree, view) for degree in DEGREES for view in views]
     with click.progressbar(steps, label="finding other pictures") as bar:
         for degree, view in bar:
             distances = view.between(view.rows[degree], view.rows[catalogue.name])

@@ -9,14 +9,15 @@ from tests.pictures import encoded
 from trainer.data import Pictures
 from trainer.evaluation.another_picture import (
     COLOUR_CAST,
-    DIVISORS,
+    DEGREES,
+    Transform,
     another_picture,
     other_pictures,
 )
 
 
 def transformed(pixels: np.ndarray, divisor: int = 2) -> np.ndarray:
-    other = another_picture(encoded(Image.fromarray(pixels), "PNG"), divisor)
+    other = another_picture(encoded(Image.fromarray(pixels), "PNG"), Transform(divisor))
     return np.asarray(decode(other, 2048)).astype(int)
 
 
@@ -35,7 +36,7 @@ def test_what_lies_at_the_border_is_cut_off():
     assert green.shape == (68, 68) and green.min() > 110
 
 
-@pytest.mark.parametrize("divisor", DIVISORS.values())
+@pytest.mark.parametrize("divisor", (2, 4))
 def test_details_finer_than_the_divisor_are_gone_and_coarser_ones_stay(divisor):
     def contrast(width: int) -> float:
         stripes = np.zeros((96, 96, 3), np.uint8)
@@ -49,22 +50,33 @@ def test_details_finer_than_the_divisor_are_gone_and_coarser_ones_stay(divisor):
 
 
 def test_the_standard_degree_leaves_a_quarter_of_the_pixels():
-    assert DIVISORS == {"a quarter of the pixels": 2, "a quarter of each side": 4}
+    quarter, coarser, alone = DEGREES.values()
+    assert (quarter, coarser) == (Transform(2), Transform(4))
+    assert (quarter.crop, quarter.colour_cast, quarter.jpeg_quality) == (0.15, (1.1, 1, 0.85), 60)
+    assert alone.divisor == 2
+
+
+def test_the_resolution_alone_leaves_borders_and_colours():
+    plain = np.full((160, 120, 3), (100, 120, 200), np.uint8)
+    data = encoded(Image.fromarray(plain), "PNG")
+    other = np.asarray(decode(another_picture(data, DEGREES["the resolution alone"]), 2048))
+    assert other.shape == plain.shape and np.abs(other.astype(int) - plain).max() <= 2
 
 
 def test_it_is_the_same_every_time_and_a_jpeg():
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     data = encoded(Image.fromarray(noise), "PNG")
-    assert another_picture(data, 2) == another_picture(data, 2) != another_picture(data, 4)
-    assert another_picture(data, 2).startswith(b"\xff\xd8")
+    assert another_picture(data, Transform(2)) == another_picture(data, Transform(2))
+    assert another_picture(data, Transform(2)) != another_picture(data, Transform(4))
+    assert another_picture(data, Transform(2)).startswith(b"\xff\xd8")
 
 
 def test_other_pictures_are_of_the_rows_asked_for():
     files = [encoded(Image.new("RGB", (16, 16), (value,) * 3), "PNG") for value in (50, 100, 150)]
     labels = {"kind": np.array(["a", "b", "c"])}
     pictures = Pictures("products", labels, np.array(["x", "y", "z"]), files.__getitem__)
-    others = other_pictures(pictures, np.array([2, 0]), 2)
+    others = other_pictures(pictures, np.array([2, 0]), Transform(2))
     assert len(others) == 2
     assert others.labels["kind"].tolist() == ["c", "a"] and others.groups.tolist() == ["z", "x"]
-    assert others.encoded(0) == another_picture(files[2], 2)
-    assert others.encoded(1) == another_picture(files[0], 2)
+    assert others.encoded(0) == another_picture(files[2], Transform(2))
+    assert others.encoded(1) == another_picture(files[0], Transform(2))

@@ -6,7 +6,7 @@ from PIL import Image
 
 from tests.pictures import encoded
 from trainer.data import DataError, Pictures, is_held_out
-from trainer.evaluation.another_picture import DIVISORS
+from trainer.evaluation.another_picture import DEGREES
 from trainer.evaluation.evaluate import NO_QUERY, NOT_AVAILABLE, evaluate
 from trainer.evaluation.floors import RANDOM, RAW_PIXELS
 from trainer.evaluation.report import report
@@ -124,7 +124,7 @@ def test_another_picture_is_searched_among_all_products_by_group():
     kinds = KINDS[np.arange(200) % 4]
     pictures = Pictures("products", {"kind": kinds}, groups, files.__getitem__)
     table = evaluate(Drawn(), own_code, [pictures], k=3)["another_picture"]
-    assert list(table) == list(DIVISORS)
+    assert list(table) == list(DEGREES)
     for views in table.values():
         assert views[CODES]["queries"] == pictures.held_out.sum()
         assert views[CODES]["gallery"] == 200
