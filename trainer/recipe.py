@@ -44,7 +44,8 @@ class Recipe:
     then of the hash layer alone, on the float embeddings of these views: batches may be large.
 
     neighbours: 0, or how many pictures that lie next to each other in the float embedding the
-    instance term tells apart at a time, in batches of its own.
+    instance term tells apart at a time, in batches of its own; the first fixed view is then the
+    picture as it is, and the instance term compares it with the second, a mild one.
 
     training_sizes: sides in pixels of what the network sees while it trains, the epochs divided
     evenly among them.  input_size: the side it is used with.
@@ -125,10 +126,8 @@ class Recipe:
             raise RecipeError("weights are of a pretrained backbone; set pretrained = true")
         if self.fixed_views == 1 and self.instance:
             raise RecipeError("fixed_views must be 2 or more for the instance term, or 0")
-        if self.neighbours and not (self.fixed_views and self.instance):
-            raise RecipeError(
-                "neighbours are found among fixed views; set fixed_views and instance"
-            )
+        if self.neighbours and not (self.fixed_views > 2 and self.instance):
+            raise RecipeError("for neighbours set fixed_views to 3 or more, and instance above 0")
         if self.neighbours == 1 or self.neighbours > self.batch_size:
             raise RecipeError("neighbours must be from 2 to batch_size, or 0")
         if not all(0 < weight < 1e6 for weight in self.labels.values()):

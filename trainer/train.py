@@ -166,8 +166,10 @@ class _Run:
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
         # Of a fixed backbone: float16 [n, width] of every view of all pictures.
         self.embeddings: list[np.ndarray] = []
-        # Of every picture, int64 [n], where the instance term is to tell neighbours apart.
+        # Where the instance term is to tell neighbours apart: of every picture, int64 [n], and the
+        # two views of each.
         self.neighbourhoods: np.ndarray | None = None
+        self.near_views: list[np.ndarray] = []
         step = _Step(self.network)
         self.forward = DistributedDataParallel(step) if processes.count() > 1 else step
         self.optimizer = torch.optim.AdamW(
@@ -201,12 +203,12 @@ class _Run:
         backbone = self.network.backbone.eval().requires_grad_(False)
         recipe = self.recipe
         strengths = self._fixed_strengths()
-        how = (strengths, recipe.input_size, recipe.seed)
-        how += (recipe.resampling, recipe.mean, recipe.std)
+        how = (recipe.input_size, recipe.seed, recipe.resampling, recipe.mean, recipe.std)
         digest = hashlib.sha256(repr(how).encode() + self.examples.groups.tobytes())
         for value in backbone.state_dict().values():
             digest.update(value.cpu().contiguous().numpy())
         name = digest.hexdigest()[:16]
+        views = []
         for view, strength in enumerate(strengths):
 
             def see(rows: np.ndarray, view: int = view, strength: str = strength) -> torch.Tensor:
@@ -214,12 +216,15 @@ class _Run:
                 seen = self._views(rows, draw, [strength], recipe.input_size)[0]
                 return backbone(seen.contiguous(memory_format=torch.channels_last))
 
-            path = folder / f"embeddings-{name}-{view + 1}.npy"
+            path = folder / f"embeddings-{name}-{view + 1}-{strength}.npy"
             label = f"view {view + 1} of {recipe.fixed_views}"
-            self.embeddings.append(embedded(see, len(self.examples), label, path))
+            views.append(embedded(see, len(self.examples), label, path))
         if recipe.neighbours:
+            # The picture as it is belongs to them alone.
             path = folder / f"neighbourhoods-{name}-{recipe.neighbours}.npy"
-            self.neighbourhoods = neighbourhoods(self.embeddings[0], recipe.neighbours, path)
+            self.neighbourhoods = neighbourhoods(views[0], recipe.neighbours, path)
+            self.near_views, views = views[:2], views[1:]
+        self.embeddings = views
         self.forward = lambda embeddings: (embeddings, self.network.hash(embeddings))
 
     @property
@@ -289,32 +294,30 @@ class _Run:
     def _known(self, number: int) -> tuple[np.ndarray, torch.Tensor]:
         """Rows of a step's pictures and the embeddings of their views."""
         rows, draw = self._rows(number)
-        return rows, self._embeddings_of(rows, draw)
+        return rows, self._embeddings_of(rows, self.embeddings, draw)
 
     def _neighbours(self, number: int) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
-        """Rows [b] of pictures that a step tells from their neighbours, as many of each drawn
-        neighbourhood, with repetition where it is smaller; its number int64 [b]; and the embeddings
-        of their views."""
+        """Rows [b] of pictures that a step tells from their neighbours, of each drawn neighbourhood
+        at most as many as the recipe says; its number int64 [b]; the embeddings of both views."""
         draw = np.random.default_rng([self.recipe.seed, number, 1])
         size = self.recipe.neighbours
-        near = draw.integers(len(self.examples), size=self.recipe.batch_size // size)
-        chosen = self.neighbourhoods[near]
-        rows = np.concatenate(
-            [draw.choice(np.flatnonzero(self.neighbourhoods == one), size) for one in chosen]
-        )
+        drawn = draw.integers(len(self.examples), size=self.recipe.batch_size // size)
+        there = [np.flatnonzero(self.neighbourhoods == one) for one in self.neighbourhoods[drawn]]
+        rows = np.concatenate([draw.permutation(members)[:size] for members in there])
         numbers = torch.from_numpy(self.neighbourhoods[rows]).to(self.device)
-        return rows, numbers, self._embeddings_of(rows, draw)
+        return rows, numbers, self._embeddings_of(rows, self.near_views, draw)
 
-    def _embeddings_of(self, rows: np.ndarray, draw: np.random.Generator) -> torch.Tensor:
-        """Embeddings of the pictures `rows`, float [views * rows, width]: of the first view, and of
-        one of the others where there are two."""
-        chosen = [np.zeros(len(rows), np.int64)]
+    def _embeddings_of(
+        self, rows: np.ndarray, views: list[np.ndarray], draw: np.random.Generator
+    ) -> torch.Tensor:
+        """Embeddings of the pictures `rows`, float [views * rows, width]: of the first view and of
+        one of the others, or of any where one is enough."""
         if len(self._strengths()) > 1:
-            chosen.append(draw.integers(1, len(self.embeddings), len(rows)))
+            chosen = [np.zeros(len(rows), np.int64), draw.integers(1, len(views), len(rows))]
+        else:
+            chosen = [draw.integers(len(views), size=len(rows))]
         values = [
-            self.embeddings[view][row]
-            for views in chosen
-            for view, row in zip(views, rows, strict=True)
+            views[view][row] for those in chosen for view, row in zip(those, rows, strict=True)
         ]
         return torch.from_numpy(np.stack(values)).float().to(self.device)
 
@@ -327,10 +330,11 @@ class _Run:
         return strengths
 
     def _fixed_strengths(self) -> list[str]:
-        """The same of the fixed views: the picture as it is, and others of it."""
-        return ["none", *self._strengths(), *[self.recipe.augmentation] * self.recipe.fixed_views][
-            : self.recipe.fixed_views
-        ]
+        """The same of the fixed views, the last strength as often as wanted; before them the
+        picture as it is, where neighbours are to be told apart."""
+        recipe = self.recipe
+        strengths = [*(["none"] if recipe.neighbours else []), *self._strengths()]
+        return [*strengths, *[recipe.augmentation] * recipe.fixed_views][: recipe.fixed_views]
 
     def _views(self, rows: np.ndarray, draw, strengths: list[str], size: int) -> torch.Tensor:
         """This process's views of the pictures `rows`, float [views, share of them, 3, size, size],
