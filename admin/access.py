@@ -97,14 +97,15 @@ class Guard:
                 "without a token this service answers under the names of this machine's loopback "
                 "address only: http://127.0.0.1 or http://localhost",
             )
-        if scope["method"] not in ("GET", "HEAD") and origin and urlsplit(origin).netloc != host:
+        own = (None, "", f"http://{host}", f"https://{host}")
+        if scope["method"] not in ("GET", "HEAD") and origin not in own:
             return Refusal(403, "foreign_origin", "pages of other sites may not ask for this")
         return None
 
 
 def _is_loopback(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
     try:
+        name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False

@@ -1,6 +1,7 @@
 """Routes of reindexing: the contract's call, and jobs to watch."""
 
 import datetime
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -176,9 +177,17 @@ def _model(settings: Settings, given: str | None) -> Path:
     folder = settings.models.resolve()
     if given is None:
         return folder
-    for path in (Path(given), folder / given) if "\0" not in given else ():
-        path = path.resolve()
-        is_model = path.is_dir() or (path.suffix == ".pt" and path.is_file())
+    spellings = (folder, Path(os.path.abspath(settings.models)))
+    for path in (Path(given), folder / given):
+        # First by its letters alone: nothing outside the folder is looked at for a caller.
+        path = Path(os.path.abspath(path))
+        if "\0" in given or not any(map(path.is_relative_to, spellings)):
+            continue
+        try:
+            path = path.resolve()
+            is_model = path.is_dir() or (path.suffix == ".pt" and path.is_file())
+        except (OSError, RuntimeError):  # too long, or links that go round
+            continue
         if is_model and path.is_relative_to(folder):
             return path
     raise Refusal(

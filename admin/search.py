@@ -1,6 +1,7 @@
 """Routes of the search: the question, passed on to the search service, and what can be found."""
 
 import contextlib
+import json
 
 import httpx
 from fastapi import APIRouter, Depends, Request, Response
@@ -57,12 +58,12 @@ def router(settings: Settings) -> APIRouter:
         passed = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
         return Response(answer.content, answer.status_code, passed)
 
-    @routes.get("/catalogue")
-    def catalogue() -> dict:
+    @routes.get("/catalogue", response_model=dict)
+    def catalogue():
         """The live version: how many pictures it has, in which shops."""
         version = opened(settings.index_root)
         manifest = version.manifest
-        return {
+        described = {
             "index_database_version": manifest.version,
             "rows": manifest.rows,
             "index_mode": manifest.index_mode,
@@ -72,5 +73,7 @@ def router(settings: Settings) -> APIRouter:
                 for name, pictures in sorted(version.shops.items())
             ],
         }
+        # Folder names may hold bytes that are no UTF-8; escapes carry them, as in search answers.
+        return Response(json.dumps(described), media_type="application/json")
 
     return routes

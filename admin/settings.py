@@ -5,6 +5,8 @@ import ipaddress
 import os
 from pathlib import Path
 
+import httpx
+
 from hashing.settings import SettingError, port, whole_number
 
 FEWEST_LETTERS = 16
@@ -80,7 +82,12 @@ def _host() -> str:
 
 def _url() -> str:
     url = _text("EFISS_SERVICE_URL") or f"http://127.0.0.1:{port()}"
-    if not url.startswith(("http://", "https://")):
+    try:
+        parsed = httpx.URL(url)
+        is_whole = parsed.scheme in ("http", "https") and parsed.host
+    except httpx.InvalidURL:
+        is_whole = False
+    if not is_whole:
         raise SettingError(
             f"EFISS_SERVICE_URL must be the search service's http://HOST:PORT, not {url!r}"
         )

@@ -90,7 +90,7 @@ def _words(root: Path) -> tuple[list[Word], list[Path]]:
         host, _, pid = path.stem.rpartition("-")
         try:
             if host == socket.gethostname():
-                is_alive = _runs(int(pid))
+                is_alive = _runs(int(pid)) and _started(int(pid)) <= path.stat().st_mtime
             else:
                 is_alive = time.time() - path.stat().st_mtime < SILENT_SECONDS
             if is_alive:
@@ -100,6 +100,17 @@ def _words(root: Path) -> tuple[list[Word], list[Path]]:
         except (OSError, ValueError, TypeError):
             continue  # removed just now, or left by another program
     return living, gone
+
+
+def _started(pid: int) -> float:
+    """When the process began, seconds since 1970, two seconds too early rather than too late: after
+    a restart of the machine a number belongs to another.  0 where /proc does not tell."""
+    try:
+        ticks = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+        booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+        return booted + int(ticks) / os.sysconf("SC_CLK_TCK") - 2
+    except (OSError, AttributeError, IndexError, ValueError):
+        return 0.0
 
 
 def _runs(pid: int) -> bool:

@@ -79,14 +79,14 @@ def _switch(root: Path, version: str, way_back: list[str] | None, where, seconds
     activated = versions.activation(root)[1]
     try:
         workers = _wait(root, activated, seconds)
+        if where:
+            milvus.point_alias(where, version)
     except BaseException as error:  # also when the operator loses patience
         versions.make_live(root, was_live, was_back)
         if not isinstance(error, _NotFollowed):
             raise
         stays = f"{was_live} stays live" if was_live else "no version is live"
         raise VersionError(f"version {version} was taken back and {stays}: {error}") from None
-    if where:
-        milvus.point_alias(where, version)
     return Switch(version, was_live, workers)
 
 
@@ -144,13 +144,17 @@ def _in_use(root: Path) -> dict[str, str]:
     return reasons
 
 
-def remove(root: Path, version: str) -> None:
-    """Remove a version that nobody needs.  Raises VersionError, OSError."""
+def remove(root: Path, *unwanted: str) -> None:
+    """Remove versions that nobody needs; none of them when one is needed or is not there.
+    Raises VersionError, OSError."""
     with versions.switching(root), versions.writing(root):
-        versions.existing(root, version)
-        if reason := _in_use(root).get(version):
-            raise VersionError(f"version {version} is not removed: {reason}")
-        versions.remove(root, version)
+        in_use = _in_use(root)
+        for version in unwanted:
+            versions.existing(root, version)
+            if reason := in_use.get(version):
+                raise VersionError(f"version {version} is not removed: {reason}")
+        for version in dict.fromkeys(unwanted):
+            versions.remove(root, version)
 
 
 def prune(root: Path, keep: int) -> list[str]:

@@ -315,8 +315,10 @@ def is_reindexing(root: Path) -> bool:
 
 
 def note_reindexed(root: Path) -> None:
-    """Remember that the catalogue as it is now was found to be live."""
-    (root / _REINDEXED).touch()
+    """Remember that the catalogue as it is now was found to be live.  What is live stays so where
+    the disk is too full to note it."""
+    with contextlib.suppress(OSError):
+        (root / _REINDEXED).touch()
 
 
 def reindexed(root: Path) -> float | None:

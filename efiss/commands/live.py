@@ -111,8 +111,7 @@ def remove(version_names: tuple[str, ...], keep: int | None, index_root: Path) -
         if keep:
             removed = switch.prune(index_root, keep)
         else:
-            for name in version_names:
-                switch.remove(index_root, name)
+            switch.remove(index_root, *version_names)
             removed = list(version_names)
     except (VersionError, OSError) as error:
         raise click.ClickException(str(error)) from error

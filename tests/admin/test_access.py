@@ -50,6 +50,7 @@ def test_a_token_cannot_be_guessed_by_trying(shop):
         ({"EFISS_ADMIN_TOKEN_FILE": "missing"}, "cannot be read"),
         ({"EFISS_ADMIN_PORT": "0"}, "1 to 65535"),
         ({"EFISS_SERVICE_URL": "localhost:5000"}, "http://HOST:PORT"),
+        ({"EFISS_SERVICE_URL": "http://localhost:abc"}, "http://HOST:PORT"),
     ],
 )
 def test_a_bad_setting_is_said_in_a_sentence(shop, environment, word):
@@ -72,6 +73,8 @@ def test_without_a_token_pages_of_other_sites_are_not_listened_to(idle_admin):
     for headers in (
         {"Host": "evil.example"},
         {"Host": "127.0.0.1.evil.example"},
+        {"Host": "["},
+        {"Origin": "http://["},
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
         {"Origin": "http://127.0.0.1:1"},

@@ -157,6 +157,7 @@ def test_what_goes_wrong_in_a_job_is_told_in_its_sentence(admin):
         ({"model_path": "models/tiny-1.json"}, 400, "inside models"),
         ({"model_path": "models/link"}, 400, "inside models"),
         ({"model_path": "a\0b"}, 400, "inside models"),
+        ({"model_path": "a" * 300}, 400, "inside models"),
     ],
 )
 def test_a_bad_field_is_refused_in_a_sentence(idle_admin, body, status, word):

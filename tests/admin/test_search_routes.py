@@ -2,12 +2,13 @@
 
 import base64
 import http.client
+import os
 
 import httpx
 
 from admin.access import LARGEST_QUERY
 from searcher.client import PATH
-from tests.admin.conftest import administering
+from tests.admin.conftest import PICTURES, administering
 
 
 def test_a_search_is_answered_as_the_service_itself_answers(served):
@@ -63,6 +64,16 @@ def test_the_catalogue_is_that_of_the_live_version(served):
     shops = {shop["name"]: shop["pictures"] for shop in told["shops"]}
     assert list(shops) == sorted({path.split("/")[1] for path in served.paths})
     assert sum(shops.values()) == len(served.paths)
+
+
+def test_a_shop_whose_name_is_no_utf_8_is_in_the_catalogue_as_well(admin):
+    folder = os.fsencode(admin.folder / "data")
+    os.rename(folder + b"/abc.com", folder + b"/b\xe9b\xe9.com")
+    assert admin.post("/api/reindex").status_code == 200
+    told = admin.get("/api/catalogue")
+    assert told.headers["content-type"] == "application/json"
+    (shop,) = told.json()["shops"]
+    assert os.fsencode(shop["name"]) == b"b\xe9b\xe9.com" and shop["pictures"] == PICTURES
 
 
 def test_the_page_loads_nothing_from_elsewhere(idle_admin):

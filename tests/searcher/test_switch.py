@@ -130,6 +130,20 @@ def test_workers_of_another_machine_are_known_by_their_touch(root, silent):
             switch.activate(root, "1.1.0", seconds=0.2)
 
 
+def test_a_number_that_another_process_took_over_is_not_waited_for(root):
+    """As after a restart of the machine: the word is older than the process of its number."""
+    switch.activate(root, "1.0.0")
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    word = acknowledgements.Word(socket.gethostname(), os.getpid(), "1.0.0", "1.0.0", 0, None, [])
+    path = root / ".workers" / f"{name}.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(vars(word)))
+    assert acknowledgements.alive(root) == [word]
+    os.utime(path, (10**9, 10**9))
+    assert acknowledgements.alive(root) == []
+    assert switch.activate(root, "1.1.0", seconds=1).workers == 0
+
+
 def test_a_worker_touches_its_word_while_it_lives(root, follower):
     (path,) = (root / ".workers").iterdir()
     os.utime(path, (0, 0))
@@ -251,6 +265,9 @@ def test_what_is_needed_is_not_removed(root, follower):
     }.items():
         with pytest.raises(VersionError, match=f"version {name} is not removed: {reason}"):
             switch.remove(root, name)
+        with pytest.raises(VersionError, match=reason):
+            switch.remove(root, "1.3.0", name)  # none of them
+    assert versions.versions(root) == NAMES
     switch.remove(root, "1.3.0")
     assert versions.versions(root) == NAMES[:3]
     with pytest.raises(VersionError, match=r"no version 1\.3\.0"):
