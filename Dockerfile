@@ -53,6 +53,7 @@ FROM packages AS catalogue
 ARG MODEL_NAME
 COPY --from=drawn /app/demo demo
 COPY torchscripts_models/${MODEL_NAME}.* torchscripts_models/
+COPY machine machine
 COPY hashing hashing
 COPY searcher searcher
 COPY indexer indexer
@@ -64,6 +65,7 @@ RUN bash indexer/extract_datalake.sh demo/datalake \
 FROM packages AS catalogue-own
 ARG VERSION
 COPY index/${VERSION} index/${VERSION}
+COPY machine machine
 COPY hashing hashing
 COPY searcher searcher
 RUN mkdir demo
@@ -71,6 +73,8 @@ RUN mkdir demo
 FROM catalogue${VERSION:+-own} AS packed
 ARG VERSION
 COPY handlers handlers
+COPY serving serving
+COPY efiss_client.py ./
 COPY efiss efiss
 RUN efiss archive --index_version "${VERSION:-1.0.0}"
 
@@ -91,10 +95,13 @@ COPY --from=packed /app/model_store model_store
 COPY config.properties efiss.toml ./
 COPY deploy/*.sh deploy/
 COPY benchmarks benchmarks
+COPY machine machine
 COPY hashing hashing
 COPY searcher searcher
 COPY indexer indexer
 COPY handlers handlers
+COPY serving serving
+COPY efiss_client.py ./
 COPY admin admin
 COPY efiss efiss
 RUN python3 -m compileall -q admin benchmarks efiss handlers hashing indexer searcher

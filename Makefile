@@ -32,7 +32,7 @@ sbom:
 	    { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.11"; exit 1; }
 	@echo "installing into .venv (once; torch is large, this takes minutes) …"
 	@start=$$(date +%s) && $(PYTHON) -m venv .venv && $(PIP) $(PIP_ARGS) --editable '.[admin]' && \
-	    { $(BIN)/python -m handlers.java >/dev/null 2>&1 || $(PIP) $(PIP_ARGS) --editable '.[admin,java]'; } && \
+	    { $(BIN)/python -m serving.java >/dev/null 2>&1 || $(PIP) $(PIP_ARGS) --editable '.[admin,java]'; } && \
 	    echo "installed in $$(($$(date +%s) - start)) s"
 	@touch $@
 

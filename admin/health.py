@@ -13,8 +13,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from admin import jobs
 from admin.jobs import Jobs
 from admin.settings import Settings
+from efiss_client import Client, ServiceError
 from searcher import versions
-from searcher.client import Client, ServiceError
 from searcher.versions import VersionError
 
 ANSWER_SECONDS = 5

@@ -10,7 +10,7 @@ import json
 import sqlite3
 from pathlib import Path
 
-from hashing.settings import SettingError
+from machine.settings import SettingError
 from searcher import versions
 
 FOLDER = ".admin"

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from admin.access import authorised, limited
 from admin.errors import Refusal
 from admin.settings import Settings
-from hashing.settings import SettingError
+from machine.settings import SettingError
 from searcher import milvus, report, switch, versions
 from searcher.switch import Switch
 from searcher.versions import VersionError

@@ -18,7 +18,7 @@ from pathlib import Path
 from admin import jobs
 from admin.jobs import Job, Jobs
 from admin.settings import Settings
-from hashing.processes import end_with_parent
+from machine.processes import end_with_parent
 from searcher import versions
 
 LONGEST_LINE = 2**20

@@ -10,7 +10,7 @@ from admin.access import limited
 from admin.errors import Refusal
 from admin.opened import opened
 from admin.settings import Settings
-from searcher.client import PATH
+from efiss_client import PATH
 
 ANSWER_SECONDS = 30
 """TorchServe itself gives a request up after 20."""

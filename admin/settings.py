@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from hashing.settings import SettingError, port, whole_number
+from machine.settings import SettingError, port, whole_number
 
 FEWEST_LETTERS = 16
 """Of a token; shorter ones can be guessed."""

@@ -17,7 +17,7 @@ from admin.settings import Settings
 from hashing import picture, remote
 from hashing.picture import PictureError
 from hashing.reading import read_files
-from hashing.settings import max_pixels
+from machine.settings import max_pixels
 
 EDGE = 320
 """The longest side, in pixels."""

@@ -21,9 +21,9 @@ from PIL import Image
 from efiss.demo_catalogue import write_catalogue
 from hashing.files import hash_files
 from hashing.model import Model, find_model
-from hashing.settings import BATCH_SIZE, max_pixels
 from indexer.options import DEVICE, MODEL_PATH, NUM_WORKERS
 from indexer.pipeline import Order, index_catalogue
+from machine.settings import BATCH_SIZE, max_pixels
 
 DECODE, MODEL, BOTH = "decoding alone", "the model alone", "both, as indexed"
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")

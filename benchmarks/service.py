@@ -17,14 +17,14 @@ import record
 import synthetic
 
 from efiss.demo_catalogue import draw
-from handlers.archive import write_archive
-from handlers.service import Service, Settings
+from efiss_client import PATH
 from hashing.model import find_model
-from hashing.settings import available_cores
 from indexer.options import MODEL_PATH
+from machine.settings import available_cores
 from searcher import versions
-from searcher.client import PATH
 from searcher.versions import DEFAULT
+from serving.archive import write_archive
+from serving.service import Service, Settings
 
 WARM_UP = 500
 """Requests before those that are measured: Java compiles what it runs often."""

@@ -24,13 +24,13 @@ import synthetic
 import torch
 
 from efiss.demo_catalogue import draw
-from handlers.archive import write_archive
-from handlers.service import Service, Settings
+from efiss_client import PATH
 from hashing.model import find_model, read_sidecar
 from indexer.options import MODEL_PATH
 from searcher import versions
-from searcher.client import PATH
 from searcher.versions import DEFAULT
+from serving.archive import write_archive
+from serving.service import Service, Settings
 
 FIRST, DAMAGED, OTHER_MODEL = "1.0.0", "1.3.0", "1.4.0"
 STEPS = [

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from searcher.client import Result
+from efiss_client import Result
 
 CELL, MARGIN, CAPTION, COLUMNS = 180, 12, 40, 6
 _GREY, _INK, _BACKGROUND = "#e8e8e8", "#202020", "#ffffff"

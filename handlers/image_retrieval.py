@@ -27,9 +27,9 @@ from handlers.request import (
     RequestError,
     parse,
 )
-from hashing import settings
 from hashing.model import ModelError
 from hashing.picture import PictureError
+from machine import settings
 from searcher.live import Follower, Serving, StillOpening, UnknownVersion
 from searcher.milvus import Unavailable
 from searcher.versions import VersionError

@@ -20,7 +20,7 @@ from hashing import remote
 from hashing.model import Model
 from hashing.picture import MAX_PIXELS, PictureError
 from hashing.reading import read_files
-from hashing.settings import BATCH_SIZE
+from machine.settings import BATCH_SIZE
 
 KnownCode = Callable[[bytes], bytes | None]
 

@@ -14,14 +14,10 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH
 
+from machine.settings import MAX_PIXELS
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Formats that are read.  Named, because Pillow's own list includes interpreters (EPS, WMF)."""
-
-MAX_PIXELS = 64_000_000
-"""Default limit on width x height as the file declares it."""
-
-MAX_PIXELS_CEILING = 178_000_000
-"""The highest limit that can be set: above it Pillow itself refuses a picture."""
 
 RESAMPLINGS = {
     "bilinear": Image.Resampling.BILINEAR,

@@ -9,9 +9,9 @@ import click
 if __package__ in (None, ""):  # run as a file: the packages stand beside this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from hashing.settings import BATCH_SIZE, max_pixels
 from indexer.options import DEVICE, FORCE, INDEX_MODE, MODEL_PATH, NEW_VERSION, NUM_WORKERS
 from indexer.progress import PictureBar
+from machine.settings import BATCH_SIZE, max_pixels
 
 
 @click.command("index")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from hashing.settings import available_cores
+from machine.settings import available_cores
 from searcher.versions import INDEX_MODES
 
 MODEL_PATH = click.option(

@@ -33,7 +33,7 @@ from hashing.files import Hashed, KnownCode, hash_pixels
 from hashing.model import Model, Sidecar, find_model
 from hashing.picture import MAX_PIXELS, PictureError
 from hashing.reading import read_files
-from hashing.settings import BATCH_SIZE
+from machine.settings import BATCH_SIZE
 
 DECODER_CPUS, HASHER_CPUS = 0.25, 0.5
 """Of a task and of an actor.  A CPU has two decoders, which also wait for files, and one hasher.

@@ -10,9 +10,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from indexer import judge
+from indexer.judge import Thresholds
 from indexer.pipeline import IndexingError, Order, index_catalogue
-from searcher import judge, milvus, report, switch, versions
-from searcher.judge import Thresholds
+from searcher import milvus, report, switch, versions
 from searcher.report import Report
 
 DONE, NOTHING_NEW, REFUSED = "done", "nothing_new", "refused"

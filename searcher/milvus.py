@@ -30,7 +30,7 @@ from urllib.parse import quote, unquote_to_bytes
 import numpy as np
 
 from hashing.codes import CODE_BITS, CODE_BYTES
-from hashing.settings import SettingError
+from machine.settings import SettingError
 from searcher import versions
 from searcher.search import OpenVersion, Selection, in_order
 from searcher.versions import Manifest, VersionError

@@ -12,7 +12,7 @@
                                 without a model has none
             rejected.csv        lines of the catalogue that are not in the index, and why
             manifest.json       counts, origin, and size and sha256 of every other file
-            check.json          the judgement of the version (`searcher.judge`), once there is one;
+            check.json          the judgement of the version (`indexer.judge`), once there is one;
                                 alone of all files it may be written anew
         .new-1.1.0/             a version being written; renamed when it is complete
         .old-1.1.0/             a version being replaced by one of the same number

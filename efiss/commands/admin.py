@@ -45,7 +45,7 @@ def admin(index_root: Path, config: Path) -> None:
         ) from error
     from admin.jobs import Jobs
     from admin.settings import Settings
-    from hashing.settings import SettingError
+    from machine.settings import SettingError
 
     try:
         settings = Settings.from_environment(index_root, config)
@@ -68,7 +68,7 @@ STOP_SECONDS = 5
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    from hashing.settings import SettingError
+    from machine.settings import SettingError
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)

@@ -29,7 +29,7 @@ def check(version: str, config: Path, device: str, force: bool, index_root: Path
     Example:
       efiss check 1.6.0
     """
-    from searcher import judge
+    from indexer import judge
     from searcher import report as reports
 
     try:

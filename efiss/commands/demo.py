@@ -13,8 +13,8 @@ import click
 
 from efiss.commands.search import table
 from efiss.stopping import Stopped, stopping_on_signals
-from hashing.processes import end_with_parent
-from searcher.client import PATH, Answer, Client
+from efiss_client import PATH, Answer, Client
+from machine.processes import end_with_parent
 
 DATALAKE = Path("demo/datalake")
 DATABASE, INDEX, MODEL_STORE = Path("database_info.txt"), Path("index"), Path("model_store")
@@ -34,8 +34,8 @@ def demo() -> None:
     Example:
       EFISS_PORT=6000 efiss demo
     """
-    from handlers.java import JavaError
-    from handlers.service import Service, Settings, StartError
+    from serving.java import JavaError
+    from serving.service import Service, Settings, StartError
 
     steps = Steps()
     try:
@@ -105,10 +105,10 @@ class Steps:
 def _prepare(steps: Steps) -> None:
     """Catalogue, list, version and archive, each unless it is there."""
     from efiss.commands.demo_catalogue import demo_catalogue
-    from handlers.archive import write_archive
     from indexer.main import main as index
     from indexer.reindex import extract
     from searcher import versions
+    from serving.archive import write_archive
 
     def unless(there: object, name: str, make) -> None:
         if there:
@@ -139,8 +139,8 @@ def _prepare(steps: Steps) -> None:
 
 def _archive_is_fresh(live: str) -> bool:
     """Whether the archive is younger than the live version and than the program packed with it."""
-    from handlers.archive import archive_of, program_files
     from searcher import versions
+    from serving.archive import archive_of, program_files
 
     archive = archive_of(MODEL_STORE)
     if not archive.is_file():

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from efiss.commands import LABELLED_DATA, RECIPE
-from hashing.settings import SettingError, port
 from indexer.options import DEVICE, MODEL_PATH
+from machine.settings import SettingError, port
 
 HERE = "the service of this machine"
 """What --index without a value stands for."""
@@ -101,7 +101,7 @@ def evaluate(
       efiss evaluate --index --data demo/datalake/labels.csv --label article_type --label colour
       efiss evaluate --index http://10.0.0.7:5000 --data labels.csv --queries 200 --out figures
     """
-    from searcher.client import ServiceError
+    from efiss_client import ServiceError
     from trainer.evaluation.report import report
 
     _refuse_what_does_not_go_together(context, url)

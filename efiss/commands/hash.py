@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from hashing.settings import BATCH_SIZE, max_pixels
 from indexer.catalogue import read_catalogue
 from indexer.options import DEVICE, MODEL_PATH, NUM_WORKERS
 from indexer.progress import PictureBar
+from machine.settings import BATCH_SIZE, max_pixels
 
 
 @click.command("hash")

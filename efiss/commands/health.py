@@ -21,8 +21,8 @@ def health(service: str) -> None:
     """
     import httpx
 
-    from hashing.settings import SettingError
-    from searcher.client import ServiceError
+    from efiss_client import ServiceError
+    from machine.settings import SettingError
 
     try:
         click.echo(_admin() if service == "admin" else _search())
@@ -31,9 +31,9 @@ def health(service: str) -> None:
 
 
 def _search() -> str:
-    from handlers import probe
-    from handlers.service import Settings
-    from searcher.client import Client
+    from efiss_client import Client
+    from serving import probe
+    from serving.service import Settings
 
     url = Settings.from_environment().url
     with Client(url, timeout=ANSWER_SECONDS, retries=0) as client:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from efiss.commands import BACKEND, INDEX_ROOT, URI
-from hashing.settings import SettingError
+from machine.settings import SettingError
 from searcher import milvus, switch
 from searcher.switch import WAIT_SECONDS, Switch
 from searcher.versions import VersionError

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from efiss.commands import BACKEND, INDEX_ROOT, URI
-from hashing.settings import SettingError
+from machine.settings import SettingError
 from searcher.versions import VersionError
 
 

@@ -117,10 +117,11 @@ def _plan(
     uri: str | None,
     index_root: Path,
 ):
-    from hashing.settings import BATCH_SIZE, max_pixels
+    from indexer import judge
     from indexer.pipeline import Order
     from indexer.reindex import Plan
-    from searcher import judge, milvus
+    from machine.settings import BATCH_SIZE, max_pixels
+    from searcher import milvus
 
     thresholds = judge.read_thresholds(config)
     order = Order(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from hashing.settings import SettingError, port
-from searcher.client import Answer, Client, ServiceError
+from efiss_client import Answer, Client, ServiceError
+from machine.settings import SettingError, port
 
 
 @click.command()

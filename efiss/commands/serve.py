@@ -25,8 +25,8 @@ def archive(index_version: str, index_root: Path, model_store: Path) -> None:
     Example:
       efiss archive --index_version 1.5.0
     """
-    from handlers.archive import ArchiveError, write_archive
     from searcher.versions import VersionError
+    from serving.archive import ArchiveError, write_archive
 
     try:
         path = write_archive(index_root, index_version, model_store)
@@ -68,10 +68,10 @@ def serve(index_root: Path, model_store: Path, config: Path) -> None:
     Example:
       EFISS_PORT=6000 efiss serve
     """
-    from handlers.java import JavaError
-    from handlers.service import Service, Settings, StartError
-    from hashing.settings import SettingError, access_log, max_pixels
+    from machine.settings import SettingError, access_log, max_pixels
     from searcher import milvus
+    from serving.java import JavaError
+    from serving.service import Service, Settings, StartError
 
     try:
         with stopping_on_signals():

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from efiss.commands import LABELLED_DATA, RECIPE
-from hashing.settings import available_cores
+from machine.settings import available_cores
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 

@@ -97,7 +97,7 @@ def _check_sample(folder: Path, sample: int) -> None:
     from hashing.codes import hamming
     from hashing.files import hash_files
     from hashing.model import Model
-    from hashing.settings import available_cores, max_pixels
+    from machine.settings import available_cores, max_pixels
     from searcher.search import open_version
 
     index = open_version(folder)

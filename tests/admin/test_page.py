@@ -9,7 +9,7 @@ import pytest
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 
-from searcher.client import Client
+from efiss_client import Client
 from tests.admin.conftest import is_wider_than_the_screen, resize
 from tests.running import wait_for
 

@@ -7,7 +7,7 @@ import os
 import httpx
 
 from admin.access import LARGEST_QUERY
-from searcher.client import PATH
+from efiss_client import PATH
 from tests.admin.conftest import PICTURES, administering
 
 

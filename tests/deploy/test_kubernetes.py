@@ -229,7 +229,7 @@ def test_the_nightly_job_takes_nothing_new_for_success(tmp_path):
 
 def test_the_archive_that_kserve_fetches_is_the_one_that_is_written():
     text = (KUBERNETES / "examples" / "kserve.yaml").read_text(encoding="utf-8")
-    from handlers.archive import archive_of
+    from serving.archive import archive_of
 
     assert archive_of(Path()).name in text
     assert re.findall(r"efiss-ai:(\S+)", text) == [f"{__version__}-cpu"]

@@ -14,7 +14,7 @@ import yaml
 from click.testing import CliRunner
 
 from efiss.cli import COMMANDS, main
-from searcher.judge import Thresholds
+from indexer.judge import Thresholds
 from tests.running import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from efiss.demo_catalogue import draw
+from efiss_client import PATH
 from handlers.request import RANGES, Query, parse
-from searcher.client import PATH
 from searcher.search import open_version
 from tests.handlers.ranking import (
     IMPORTED,

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from searcher.client import Client
+from efiss_client import Client
 from tests import real_data
 from tests.running import ROOT, efiss, serving
 

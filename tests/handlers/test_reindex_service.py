@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from efiss.demo_catalogue import draw
+from efiss_client import PATH
 from searcher import acknowledgements, versions
-from searcher.client import PATH
 from tests.pictures import encoded
 from tests.running import ROOT, Running, efiss, serving, wait_for
 

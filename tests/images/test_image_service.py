@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from searcher.client import PATH, Client
+from efiss_client import PATH, Client
 from tests.images.conftest import HARDENED, docker
 from tests.pictures import encoded
 

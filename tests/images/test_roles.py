@@ -7,7 +7,7 @@ import subprocess
 import httpx
 import pytest
 
-from searcher.client import Client
+from efiss_client import Client
 from tests.images.conftest import HARDENED, build, docker
 from tests.running import ROOT
 

@@ -15,10 +15,10 @@ from PIL import Image
 
 from indexer import reindex as steps
 from indexer.catalogue import CatalogueError
+from indexer.judge import Thresholds
 from indexer.pipeline import IndexingError, Order, index_catalogue
 from indexer.reindex import Event, Plan, reindex
 from searcher import open_version, report, switch, versions
-from searcher.judge import Thresholds
 from searcher.live import Follower
 from searcher.versions import VersionError
 from tests.indexer import killed

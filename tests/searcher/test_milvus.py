@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hashing.settings import SettingError
+from machine.settings import SettingError
 from searcher import milvus, open_version, versions
 from searcher.live import Follower
 from searcher.milvus import MilvusVersion, Place, Unavailable

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from hashing.model import Model, find_model
-from hashing.settings import available_cores
+from machine.settings import available_cores
 from trainer.data import Pictures, pixels_of
 
 BATCH = 64

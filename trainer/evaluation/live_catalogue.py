@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from searcher import client
+import efiss_client as client
 from trainer.data import DataError, Source, read
 from trainer.evaluation.measures import AT_K, Figures, measures_at_k, summary
 from trainer.evaluation.tasks import with_first_two_together

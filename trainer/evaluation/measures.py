@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from hashing.settings import available_cores
+from machine.settings import available_cores
 from trainer.evaluation.distances import Distances
 
 AT_K = ("precision_at_k", "recall_at_k", "map_at_k")

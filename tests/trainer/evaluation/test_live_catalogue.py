@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from searcher.client import ServiceError
+from efiss_client import ServiceError
 from trainer.data import DataError, source_of
 from trainer.evaluation.live_catalogue import measure_service, read_catalogue
 from trainer.evaluation.report import report

@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 
 from efiss.demo_catalogue import draw
+from efiss_client import PATH
 from hashing.codes import hamming, pack
 from searcher import versions
-from searcher.client import PATH
 from searcher.search import open_version
 from tests.dashboard import expressions, metrics_in
 from tests.pictures import encoded

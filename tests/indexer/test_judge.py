@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hashing.model import Model
-from hashing.settings import SettingError
-from searcher import judge, report, switch, versions
-from searcher.judge import Thresholds, read_thresholds
+from indexer import judge
+from indexer.judge import Thresholds, read_thresholds
+from machine.settings import SettingError
+from searcher import report, switch, versions
 from searcher.switch import Unfit
 from searcher.versions import VersionError
 from tests.running import ROOT

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from efiss.demo_catalogue import draw
-from handlers.java import find_java
-from searcher.client import Answer, Client, ServiceError
+from efiss_client import Answer, Client, ServiceError
+from serving.java import find_java
 from tests.pictures import encoded
 from tests.running import ROOT, free_block
 

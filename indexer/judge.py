@@ -17,7 +17,7 @@ import numpy as np
 from hashing.codes import CODE_BITS, unpack
 from hashing.files import hash_files
 from hashing.model import Model
-from hashing.settings import SettingError, available_cores, max_pixels
+from machine.settings import SettingError, available_cores, max_pixels
 from searcher import versions
 from searcher.report import Measure, Report, shown, stored
 from searcher.search import OpenVersion, Selection, open_version

@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import efiss_client as client
+from efiss_client import Answer, Client, Result, ServiceError
 from hashing import picture
-from searcher import client
-from searcher.client import Answer, Client, Result, ServiceError
 from tests.running import ROOT
 
 ANSWER = {
@@ -129,7 +129,7 @@ BUSY = Said(503, json.dumps({"code": 503, "type": "version_opening", "message": 
 
 def test_it_imports_the_standard_library_and_httpx_alone():
     code = (
-        "import sys, httpx; before = set(sys.modules); import searcher.client\n"
+        "import sys, httpx; before = set(sys.modules); import efiss_client\n"
         "print(*{name for name in set(sys.modules) - before})"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -137,7 +137,7 @@ def test_it_imports_the_standard_library_and_httpx_alone():
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     new = set(done.stdout.split())
-    ours = {"searcher", "searcher.client"}
+    ours = {"efiss_client"}
     assert ours <= new
     assert {name.partition(".")[0] for name in new - ours} <= sys.stdlib_module_names
 

@@ -3,8 +3,13 @@
 import math
 import os
 
-from hashing import container
-from hashing.picture import MAX_PIXELS, MAX_PIXELS_CEILING
+from machine import container
+
+MAX_PIXELS = 64_000_000
+"""Default limit on width x height of a picture, as the file declares it."""
+
+MAX_PIXELS_CEILING = 178_000_000
+"""The highest limit that can be set: above it Pillow itself refuses a picture."""
 
 BATCH_SIZE = 32
 """Default number of files a worker takes at a time."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from handlers import MODEL_NAME, MODEL_VERSION, PACKED_VERSION
 from searcher import versions
 
-PROGRAM = ("hashing", "searcher", "handlers")
+PROGRAM = ("machine", "hashing", "searcher", "handlers")
 PACKED_FILES = (".py", ".yaml", ".xml")
 _PACKAGES = Path(__file__).resolve().parent.parent
 

@@ -4,7 +4,7 @@ import io
 
 from PIL import Image
 
-from searcher.client import Answer, Client, ServiceError
+from efiss_client import Answer, Client, ServiceError
 
 
 def ask(client: Client) -> Answer:

@@ -22,14 +22,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
 
-from handlers import MODEL_NAME, MODEL_VERSION, probe
-from handlers.archive import archive_of
-from handlers.java import find_java
-from hashing import container, settings
-from hashing.processes import end_with_parent
-from searcher.client import Client, ServiceError
+import handlers
+from efiss_client import Client, ServiceError
+from handlers import MODEL_NAME, MODEL_VERSION
+from machine import container, settings
+from machine.processes import end_with_parent
+from serving import probe
+from serving.archive import archive_of
+from serving.java import find_java
 
-HERE = Path(__file__).resolve().parent
+_LOGGING = Path(__file__).with_name("log4j2.xml")
+_METRICS = Path(handlers.__file__).with_name("metrics.yaml")
 START_SECONDS = 120
 DRAIN_SECONDS = 4
 ANSWER_SECONDS = 1
@@ -208,7 +211,7 @@ class Service:
             java,
             f"-Dmodel_server_home={package.parent}",
             f"-Djava.io.tmpdir={temporary}",
-            f"-Dlog4j2.configurationFile={HERE / 'log4j2.xml'}",
+            f"-Dlog4j2.configurationFile={_LOGGING}",
             f"-Xmx{self._settings.heap}m",
             "-cp",
             f"{package / 'frontend'}/*",
@@ -264,7 +267,7 @@ class Service:
             "model_store": model_store.resolve(),
             "load_models": archive,
             "models": json.dumps({MODEL_NAME: {MODEL_VERSION: model}}),
-            "metrics_config": HERE / "metrics.yaml",
+            "metrics_config": _METRICS,
         }
         return "\n# Added by `efiss serve`\n" + "".join(f"{k}={v}\n" for k, v in values.items())
 

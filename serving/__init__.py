@@ -1,0 +1,1 @@
+"""Starting TorchServe with a packed version, and watching it."""
