@@ -57,6 +57,7 @@ COPY machine machine
 COPY hashing hashing
 COPY searcher searcher
 COPY indexer indexer
+COPY efiss efiss
 RUN bash indexer/extract_datalake.sh demo/datalake \
     && python indexer/main.py --model_path torchscripts_models --database database_info.txt \
         --new_index_database_version 1.0.0

@@ -18,10 +18,10 @@ import record
 import torch
 from PIL import Image
 
+from efiss.commands.options import DEVICE, MODEL_PATH, NUM_WORKERS
 from efiss.demo_catalogue import write_catalogue
 from hashing.files import hash_files
 from hashing.model import Model, find_model
-from indexer.options import DEVICE, MODEL_PATH, NUM_WORKERS
 from indexer.pipeline import Order, index_catalogue
 from machine.settings import BATCH_SIZE, max_pixels
 

@@ -15,8 +15,8 @@ import numpy as np
 import record
 import synthetic
 
+from efiss.commands.options import MODEL_PATH
 from hashing.codes import CODE_BYTES
-from indexer.options import MODEL_PATH
 from searcher import OpenVersion, open_version
 from searcher.versions import DEFAULT
 

@@ -9,8 +9,8 @@ import click
 import numpy as np
 import torch
 
+from efiss.commands.options import MODEL_PATH
 from hashing.model import Model
-from indexer.options import MODEL_PATH
 
 
 @click.command()

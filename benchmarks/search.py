@@ -17,8 +17,8 @@ import numpy as np
 import record
 import synthetic
 
+from efiss.commands.options import MODEL_PATH
 from hashing.codes import CODE_BITS
-from indexer.options import MODEL_PATH
 from searcher import OpenVersion, columns, open_version
 from searcher.versions import DEFAULT, FAST
 

@@ -16,10 +16,10 @@ import numpy as np
 import record
 import synthetic
 
+from efiss.commands.options import MODEL_PATH
 from efiss.demo_catalogue import draw
 from efiss_client import PATH
 from hashing.model import find_model
-from indexer.options import MODEL_PATH
 from machine.settings import available_cores
 from searcher import versions
 from searcher.versions import DEFAULT

@@ -23,10 +23,10 @@ import record
 import synthetic
 import torch
 
+from efiss.commands.options import MODEL_PATH
 from efiss.demo_catalogue import draw
 from efiss_client import PATH
 from hashing.model import find_model, read_sidecar
-from indexer.options import MODEL_PATH
 from searcher import versions
 from searcher.versions import DEFAULT
 from serving.archive import write_archive

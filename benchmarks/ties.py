@@ -10,9 +10,9 @@ import click
 import faiss
 import numpy as np
 
+from efiss.commands.options import MODEL_PATH
 from hashing.codes import pack, unpack
 from hashing.model import find_model, read_sidecar
-from indexer.options import MODEL_PATH
 from searcher import open_version, versions
 
 SIZES = (100_000, 1_000_000)

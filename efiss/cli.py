@@ -14,7 +14,7 @@ COMMANDS = {
     ),
     "hash": ("efiss.commands.hash:hash_pictures", "Hash pictures into a file of codes."),
     "reindex": ("efiss.commands.reindex:reindex", "List, index, check, activate, prune."),
-    "index": ("indexer.main:main", "Build a version of the index from a catalogue."),
+    "index": ("efiss.commands.index:index", "Build a version of the index from a catalogue."),
     "import": (
         "efiss.commands.import_codes:import_codes",
         "Build a version from codes computed elsewhere.",

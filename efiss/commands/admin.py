@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from efiss import __version__
-from efiss.commands import CONFIG, INDEX_ROOT
+from efiss.commands.options import CONFIG, INDEX_ROOT
 from efiss.stopping import Stopped, stopping_on_signals
 
 

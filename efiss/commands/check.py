@@ -4,10 +4,9 @@ from pathlib import Path
 
 import click
 
-from efiss.commands import CONFIG, INDEX_ROOT
+from efiss.commands.options import CONFIG, DEVICE, INDEX_ROOT
 from efiss.exits import REFUSED
-from indexer.options import DEVICE
-from indexer.progress import PictureBar
+from efiss.progress import PictureBar
 
 
 @click.command()

@@ -105,7 +105,7 @@ class Steps:
 def _prepare(steps: Steps) -> None:
     """Catalogue, list, version and archive, each unless it is there."""
     from efiss.commands.demo_catalogue import demo_catalogue
-    from indexer.main import main as index
+    from efiss.commands.index import index
     from indexer.reindex import extract
     from searcher import versions
     from serving.archive import write_archive

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import click
 
-from efiss.commands import LABELLED_DATA, RECIPE
-from indexer.options import DEVICE, MODEL_PATH
+from efiss.commands.options import DEVICE, LABELLED_DATA, MODEL_PATH, RECIPE
 from machine.settings import SettingError, port
 
 HERE = "the service of this machine"

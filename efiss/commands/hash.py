@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
+from efiss.commands.options import DEVICE, MODEL_PATH, NUM_WORKERS
+from efiss.progress import PictureBar
 from indexer.catalogue import read_catalogue
-from indexer.options import DEVICE, MODEL_PATH, NUM_WORKERS
-from indexer.progress import PictureBar
 from machine.settings import BATCH_SIZE, max_pixels
 
 

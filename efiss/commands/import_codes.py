@@ -5,8 +5,7 @@ from pathlib import Path
 
 import click
 
-from efiss.commands import INDEX_ROOT
-from indexer.options import FORCE, INDEX_MODE, NEW_VERSION
+from efiss.commands.options import FORCE, INDEX_MODE, INDEX_ROOT, NEW_VERSION
 
 
 @click.command("import")

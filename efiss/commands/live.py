@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from efiss.commands import BACKEND, INDEX_ROOT, URI
+from efiss.commands.options import BACKEND, INDEX_ROOT, URI
 from machine.settings import SettingError
 from searcher import milvus, switch
 from searcher.switch import WAIT_SECONDS, Switch

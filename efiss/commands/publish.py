@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from efiss.commands import BACKEND, INDEX_ROOT, URI
+from efiss.commands.options import BACKEND, INDEX_ROOT, URI
 from machine.settings import SettingError
 from searcher.versions import VersionError
 

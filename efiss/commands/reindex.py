@@ -7,13 +7,21 @@ from pathlib import Path
 
 import click
 
-from efiss.commands import BACKEND, CONFIG, INDEX_ROOT, URI
 from efiss.commands.check import table
 from efiss.commands.live import WAIT
+from efiss.commands.options import (
+    BACKEND,
+    CONFIG,
+    DEVICE,
+    INDEX_MODE,
+    INDEX_ROOT,
+    MODEL_PATH,
+    NUM_WORKERS,
+    URI,
+)
 from efiss.exits import NOTHING_NEW, REFUSED
+from efiss.progress import Pace
 from efiss.stopping import Stopped, stopping_on_signals
-from indexer.options import DEVICE, INDEX_MODE, MODEL_PATH, NUM_WORKERS
-from indexer.progress import Pace
 
 PAUSES = {True: 0.25, False: 30.0}
 """Seconds between two counts of a step, as JSON and in a log."""

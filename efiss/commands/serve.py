@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from efiss.commands import INDEX_ROOT, MODEL_STORE
+from efiss.commands.options import INDEX_ROOT, MODEL_STORE
 from efiss.stopping import Stopped, stopping_on_signals
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from efiss.commands import LABELLED_DATA, RECIPE
+from efiss.commands.options import LABELLED_DATA, RECIPE
 from machine.settings import available_cores
 
 PRECISIONS = ("auto", "float32", "bfloat16")

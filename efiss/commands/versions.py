@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from efiss.commands import INDEX_ROOT
+from efiss.commands.options import INDEX_ROOT
 from searcher import report
 from searcher import versions as store
 from searcher.versions import VersionError

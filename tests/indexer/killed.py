@@ -7,9 +7,9 @@ import signal
 import types
 from pathlib import Path
 
+from efiss.commands.index import index as command
 from indexer import reindex as steps
 from indexer import table
-from indexer.main import main
 
 PART_RECORDS, MOST_PARTS = 4, 2
 
@@ -20,7 +20,7 @@ def index(arguments: list[str], log: Path, step: str | None = None, times: int =
     _write_small_parts()
     _after_each("hashing.model:Model.codes", lambda batch: _note(log, batch))
     _kill_after(step, times)
-    main(arguments)
+    command(arguments)
 
 
 def reindex(

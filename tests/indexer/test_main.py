@@ -18,7 +18,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from indexer.main import main
+from efiss.commands.index import index as command
 from searcher import open_version, versions
 
 REPOSITORY = Path(__file__).parents[2]
@@ -51,10 +51,10 @@ def read_summary(output: str) -> tuple[int, ...]:
 
 
 def test_options_and_their_defaults():
-    assert [option.opts for option in main.params if option.required] == [
+    assert [option.opts for option in command.params if option.required] == [
         ["--new_index_database_version"]
     ]
-    assert main.make_context("index", ["--new_index_database_version", "1.5.0"]).params == {
+    assert command.make_context("index", ["--new_index_database_version", "1.5.0"]).params == {
         "database": Path("database_info.txt"),
         "model_path": Path("torchscripts_models/relahash-medium-64bits.pt"),
         "device": "cpu",
@@ -73,8 +73,8 @@ def test_options_and_their_defaults():
 
 
 def test_help_names_every_option():
-    output = CliRunner().invoke(main, ["--help"]).output
-    for option in main.params:
+    output = CliRunner().invoke(command, ["--help"]).output
+    for option in command.params:
         assert option.opts[0] in output
         assert option.help
 
@@ -90,7 +90,7 @@ def shop(tmp_path, monkeypatch, tiny_models):
 
     def index(version="1.0.0", *options):
         given = ["--model_path", tiny_models[0], "--new_index_database_version", version]
-        return CliRunner().invoke(main, [*map(str, given), *options])
+        return CliRunner().invoke(command, [*map(str, given), *options])
 
     return index
 

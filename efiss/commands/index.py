@@ -1,0 +1,152 @@
+"""`efiss index`, and so `python indexer/main.py`."""
+
+import time
+from pathlib import Path
+
+import click
+
+from efiss.commands.options import DEVICE, FORCE, INDEX_MODE, MODEL_PATH, NEW_VERSION, NUM_WORKERS
+from efiss.progress import PictureBar
+from machine.settings import BATCH_SIZE, max_pixels
+
+
+@click.command()
+@click.option(
+    "--database",
+    type=click.Path(path_type=Path),
+    default="database_info.txt",
+    show_default=True,
+    help="The catalogue: one image path a line.",
+)
+@MODEL_PATH
+@DEVICE
+@NEW_VERSION
+@click.option(
+    "--dump_index_path",
+    type=click.Path(path_type=Path),
+    default="index",
+    show_default=True,
+    help="Folder of the versions.",
+)
+@NUM_WORKERS
+@click.option(
+    "--batch_size",
+    type=click.IntRange(1, 4096),
+    default=BATCH_SIZE,
+    show_default=True,
+    help="Pictures a worker takes at a time.",
+)
+@click.option(
+    "--image_size",
+    type=click.IntRange(8, 2048),
+    help="Must be the model's own, which is the default.",
+)
+@INDEX_MODE
+@click.option(
+    "--max_rejected",
+    type=click.FloatRange(0, 100),
+    default=5.0,
+    show_default=True,
+    help="Percent of pictures that may be unreadable; more, and nothing is published.",
+)
+@click.option(
+    "--trust_content",
+    is_flag=True,
+    help="Read every file, also those whose size and time are as they were.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["threads", "ray"]),
+    default="threads",
+    show_default=True,
+    help="What hashes: threads of this machine, or a Ray cluster (pip install 'efiss-ai[ray]').",
+)
+@click.option(
+    "--ray_address",
+    envvar="RAY_ADDRESS",
+    show_envvar=True,
+    metavar="HOST:PORT",
+    help="A Ray cluster that runs, with --engine ray; without it, one is started here.",
+)
+@FORCE
+def index(
+    database: Path,
+    model_path: Path,
+    device: str,
+    new_index_database_version: str,
+    dump_index_path: Path,
+    num_workers: int,
+    batch_size: int,
+    image_size: int | None,
+    index_mode: str,
+    max_rejected: float,
+    trust_content: bool,
+    engine: str,
+    ray_address: str | None,
+    force: bool,
+) -> None:
+    """Hash a catalogue's pictures and publish them as a version of the index.
+
+    The version is complete or absent, and is not live before `efiss activate`. Pictures that cannot
+    be read are left out and listed in rejected.csv. A run that was stopped is continued by the same
+    command: nothing is hashed twice. A file whose path, size and time are as an earlier run saw
+    them is not read again; one whose content an earlier run saw is not hashed again.
+
+    \b
+    Example:
+      bash indexer/extract_datalake.sh data
+      efiss index --database database_info.txt --new_index_database_version 1.5.0
+      efiss activate 1.5.0
+    """
+    from indexer.pipeline import Order, index_catalogue  # torch is slow to import: not for --help
+
+    start = time.monotonic()
+    try:
+        order = Order(
+            database=database,
+            model_path=model_path,
+            device=device,
+            version=new_index_database_version,
+            index_root=dump_index_path,
+            workers=num_workers,
+            batch_size=batch_size,
+            max_pixels=max_pixels(),
+            index_mode=index_mode,
+            image_size=image_size,
+            max_rejected=max_rejected / 100,
+            replace=force,
+            trust_content=trust_content,
+            engine=engine,
+            ray_address=ray_address,
+        )
+        with PictureBar("indexing") as bar:
+            summary = index_catalogue(order, bar.show)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(_sentence(error)) from error
+    _report(summary, order, time.monotonic() - start)
+
+
+def _report(summary, order, seconds: float) -> None:
+    manifest = summary.manifest
+    click.echo(
+        f"version {manifest.version} in {order.index_root / manifest.version}: "
+        f"{manifest.rows} images in {seconds:.1f} s"
+    )
+    click.echo(
+        f"  hashed now {summary.computed}, known by path, size and time {summary.unchanged}, "
+        f"known by content {summary.by_content}, duplicates {summary.duplicates}, "
+        f"repeated lines {summary.repeated_lines}, rejected {manifest.rejected}"
+    )
+    for path, reason in summary.rejected[:5]:
+        click.echo(f"  rejected: {path} ({reason})", err=True)
+    if len(summary.rejected) > 5:
+        click.echo(
+            f"  … all of them: {order.index_root / manifest.version / 'rejected.csv'}", err=True
+        )
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; nothing was published, finished work is kept"
+    return str(error)

@@ -1,0 +1,86 @@
+"""Options that several commands have in common."""
+
+from pathlib import Path
+
+import click
+
+from machine.settings import available_cores
+from searcher.versions import INDEX_MODES
+
+MODEL_PATH = click.option(
+    "--model_path",
+    envvar="EFISS_MODELS",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    default=Path("torchscripts_models/relahash-medium-64bits.pt"),
+    show_default=True,
+    help="A .pt file with its sidecar beside it, or its folder.",
+)
+DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N.")
+NUM_WORKERS = click.option(
+    "--num_workers",
+    type=click.IntRange(1, 1024),
+    default=available_cores,
+    show_default="the cores",
+    help="Threads that decode and hash.",
+)
+NEW_VERSION = click.option(
+    "--new_index_database_version",
+    required=True,
+    metavar="MAJOR.MINOR.PATCH",
+    help="Number of the version to build.",
+)
+INDEX_MODE = click.option(
+    "--index_mode",
+    type=click.Choice(list(INDEX_MODES)),
+    default="default",
+    show_default=True,
+    help="default: exact search. unnecessary fast (old name: ivf): approximate search.",
+)
+FORCE = click.option(
+    "--force", is_flag=True, help="Replace a version of this number (never the live one)."
+)
+INDEX_ROOT = click.option(
+    "--index_root",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="index",
+    show_default=True,
+    help="Folder of the versions.",
+)
+CONFIG = click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="efiss.toml",
+    show_default=True,
+    help="The file with the thresholds, section [check]; without it the default ones hold.",
+)
+BACKEND = click.option(
+    "--backend",
+    type=click.Choice(["faiss", "milvus"]),
+    help="What searches; by default EFISS_BACKEND, else faiss on this machine.",
+)
+URI = click.option(
+    "--uri",
+    help="Where Milvus is: http://HOST:PORT, or the absolute path of a .db file for milvus-lite; "
+    "by default EFISS_MILVUS_URI.",
+)
+MODEL_STORE = click.option(
+    "--model_store",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="model_store",
+    show_default=True,
+    help="Folder of the model archive.",
+)
+LABELLED_DATA = click.option(
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    required=True,
+    help="Labelled pictures: a folder of class folders, a CSV or a parquet file, or the folder "
+    "that a recipe's files lie in.",
+)
+RECIPE = click.option(
+    "--recipe",
+    metavar="NAME|FILE.toml",
+    help="A shipped recipe or a file of your own; by default the shipped one whose files --data "
+    "holds, and else the default values on the plain layout that --data is.",
+)
