@@ -127,10 +127,18 @@ def _check_sidecar(path: Path, sidecar: Sidecar) -> None:
 class Model:
     """A hashing model, ready to use; safe to call from several threads."""
 
-    def __init__(self, sidecar: Sidecar, module: torch.jit.ScriptModule, device: torch.device):
+    def __init__(self, sidecar: Sidecar, program: torch.jit.ScriptModule, device: torch.device):
         self.sidecar = sidecar
         self.device = device
-        self._module = module
+        size = sidecar.input_size
+        sample = torch.rand(2, 3, size, size, device=device)
+        self.shows_embeddings = _is_hash_of_backbone(program, sample)
+        """Whether the program is hash(backbone(inputs)), as `efiss export` writes it."""
+        parts = (program.backbone, program.hash) if self.shows_embeddings else (program,)
+        # channels_last after freezing: 8 ms instead of 11 ms a picture on one CPU core.
+        self._parts = [
+            torch.jit.freeze(part).to(device, memory_format=torch.channels_last) for part in parts
+        ]
         self._mean = torch.tensor(sidecar.mean, device=device).view(1, 3, 1, 1) * 255
         self._scale = 1 / (torch.tensor(sidecar.std, device=device).view(1, 3, 1, 1) * 255)
 
@@ -165,12 +173,10 @@ class Model:
         torch.backends.cudnn.allow_tf32 = False
         try:
             module = torch.jit.load(io.BytesIO(program), map_location=where).eval()
-            # channels_last after freezing: 8 ms instead of 11 ms a picture on one CPU core.
-            module = torch.jit.freeze(module).to(where, memory_format=torch.channels_last)
+            model = cls(sidecar, module, where)
         except (RuntimeError, AttributeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"{path} is not a TorchScript model: {reason}") from error
-        model = cls(sidecar, module, where)
         model._check_outputs(path)
         return model
 
@@ -184,10 +190,27 @@ class Model:
 
     def outputs(self, batch: np.ndarray) -> np.ndarray:
         """Real-valued outputs: uint8 [n, input_size, input_size, 3] -> float32 [n, 64]."""
+        return self._after_each_part(batch)[-1]
+
+    def embeddings(self, batch: np.ndarray) -> np.ndarray:
+        """What the hash layer sees: uint8 [n, input_size, input_size, 3] -> float32 [n, width].
+        Only of a model that `shows_embeddings`."""
+        return self.embeddings_and_outputs(batch)[0]
+
+    def embeddings_and_outputs(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both, from one pass.  Only of a model that `shows_embeddings`."""
+        embeddings, outputs = self._after_each_part(batch)
+        return embeddings, outputs
+
+    def _after_each_part(self, batch: np.ndarray) -> list[np.ndarray]:
         with torch.inference_mode():
             inputs = torch.from_numpy(np.array(batch)).to(self.device)
             inputs = inputs.permute(0, 3, 1, 2).float()  # NHWC in memory is channels_last
-            return self._module((inputs - self._mean) * self._scale).float().cpu().numpy()
+            values, seen = (inputs - self._mean) * self._scale, []
+            for part in self._parts:
+                values = part(values)
+                seen.append(values)
+            return [values.float().cpu().numpy() for values in seen]
 
     def codes(self, batch: np.ndarray) -> np.ndarray:
         """Codes: uint8 [n, input_size, input_size, 3] -> uint8 [n, 8] (see `codes.pack`)."""
@@ -207,6 +230,19 @@ class Model:
                 f"{path} gives outputs of shape {list(shape)} for one picture, "
                 f"its sidecar promises [1, {self.sidecar.bits}]"
             )
+
+
+def _is_hash_of_backbone(program: torch.jit.ScriptModule, sample: torch.Tensor) -> bool:
+    """Whether the program has parts of these names that give its outputs, one after the other."""
+    if not {"backbone", "hash"} <= {name for name, _ in program.named_children()}:
+        return False
+    try:
+        with torch.inference_mode():
+            embedding = program.backbone(sample)
+            outputs = program.hash(embedding)
+            return embedding.dim() == 2 and torch.allclose(outputs, program(sample), atol=1e-4)
+    except (RuntimeError, IndexError):  # parts of these names that do something else
+        return False
 
 
 def _device(name: str) -> torch.device:

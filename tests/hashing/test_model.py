@@ -40,6 +40,32 @@ class Pair(torch.nn.Module):
         return x, x
 
 
+class Hashing(torch.nn.Module):
+    """hash(backbone(x)), as trained networks are."""
+
+    def __init__(self):
+        super().__init__()
+        convolution = torch.nn.Conv2d(3, 24, 5, 4)
+        self.backbone = torch.nn.Sequential(
+            convolution, torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+        )
+        self.hash = torch.nn.Sequential(torch.nn.Linear(24, 64), torch.nn.BatchNorm1d(64))
+
+    def forward(self, x):
+        return self.hash(self.backbone(x))
+
+
+class SameNames(torch.nn.Module):
+    """Parts with the right names that are not applied one after the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone, self.hash = (torch.nn.Conv2d(3, 3, 1) for _ in range(2))
+
+    def forward(self, x):
+        return (self.backbone(x) + self.hash(x)).flatten(1)[:, :64]
+
+
 class Other(torch.nn.Module):
     """Made for pictures of another size."""
 
@@ -125,6 +151,36 @@ def test_read_only_and_strided_batches_are_taken(model):
 def test_precision_is_not_traded_for_speed(model):
     assert not torch.backends.cuda.matmul.allow_tf32
     assert not torch.backends.cudnn.allow_tf32
+
+
+# Embeddings
+
+
+def test_the_embedding_is_what_the_hash_layer_sees(tmp_path):
+    torch.manual_seed(0)
+    module = Hashing().eval()
+    module.hash[1].running_mean.normal_()
+    path = save_model(tmp_path, module, mean=[0.5, 0.4, 0.3], std=[0.2, 0.25, 0.3])
+    model = Model.load(path)
+    assert model.shows_embeddings
+    batch = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
+    embeddings, outputs = model.embeddings_and_outputs(batch)
+    assert (embeddings.dtype, embeddings.shape) == (np.float32, (5, 24)) and embeddings.std() > 0
+    assert np.array_equal(embeddings, model.embeddings(batch))
+    assert np.array_equal(outputs, model.outputs(batch))
+    inputs = (batch / 255 - [0.5, 0.4, 0.3]) / [0.2, 0.25, 0.3]
+    with torch.inference_mode():
+        seen = module.backbone(torch.from_numpy(inputs).permute(0, 3, 1, 2).float())
+        assert seen.numpy() == pytest.approx(embeddings, abs=1e-4)
+        assert module.hash(seen).numpy() == pytest.approx(outputs, abs=1e-4)
+
+
+@pytest.mark.parametrize("module", [Halves, SameNames])
+def test_a_model_built_otherwise_shows_no_embedding(tmp_path, module):
+    torch.manual_seed(0)
+    model = Model.load(save_model(tmp_path, module()))
+    batch = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
+    assert not model.shows_embeddings and model.outputs(batch).shape == (5, 64)
 
 
 # The same picture, the same code
