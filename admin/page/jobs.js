@@ -150,7 +150,10 @@ function show(job) {
 function stepItem(step, steps, job) {
   const at = steps.indexOf(job.step);
   const place = steps.indexOf(step);
-  const isDone = place < at || (place === at && (job.state === "done" || job.state === "nothing_new"));
+  const isGood = job.state === "done" || job.state === "nothing_new";
+  // After a refusal it is tidied up as well: only how a job ended says that a version went live.
+  const isPassed = place < at && (step !== "activate" || isGood);
+  const isDone = isPassed || (place === at && isGood);
   const isNow = place === at && !isDone;
   const item = make("li", { className: isDone ? "done" : isNow ? "now" : "" }, STEPS[step]);
   if (isDone) item.append(make("span", { className: "visually-hidden" }, " done"));

