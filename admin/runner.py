@@ -5,7 +5,6 @@ service itself, never share a process with the work.
 """
 
 import asyncio
-import collections
 import contextlib
 import json
 import logging
@@ -110,35 +109,35 @@ class Runner:
             *options,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
             preexec_fn=end_with_parent,
             limit=LONGEST_LINE,
         )
         if self._stopped:  # while it was being started
             self._stop(self._stopped)
         try:
-            outcome, said = await self._told(id, process)
+            outcome = await self._told(id, process)
             code = await process.wait()
         finally:
             self._process = None
             if process.returncode is None:  # nobody listens to it any more
                 process.kill()
-        if outcome:
-            return {
-                "state": outcome["state"],
-                "message": outcome["message"],
-                "index_database_version": outcome["version"],
-                "previous_index_database_version": outcome["before"],
-                "report": outcome["report"],
-            }
-        if self._stopped:
+        if self._stopped and (outcome is None or outcome["state"] == jobs.FAILED):
             return {"state": self._stopped, "message": "stopped; what was hashed is kept"}
-        return {"state": jobs.FAILED, "message": said or f"it ended with exit code {code}"}
+        if outcome is None:
+            message = f"the reindex crashed (exit code {code}); the log of this service says why"
+            log.error("job %d: %s", id, message)
+            return {"state": jobs.FAILED, "message": message}
+        return {
+            "state": outcome["state"],
+            "message": outcome["message"],
+            "index_database_version": outcome.get("version"),
+            "previous_index_database_version": outcome.get("before"),
+            "report": outcome.get("report"),
+        }
 
-    async def _told(self, id: int, process: Process) -> tuple[dict | None, str]:
-        """What a process says until it ends: the outcome, when there is one, and the last on
-        stderr.  Counts go into the job."""
-        errors = asyncio.create_task(_last_lines(process.stderr))
+    async def _told(self, id: int, process: Process) -> dict | None:
+        """The outcome that a process tells before it ends, None of one that crashes: what it has
+        to say of that goes to this service's own stderr.  Counts go into the job."""
         outcome = None
         async for line in process.stdout:
             try:
@@ -149,7 +148,7 @@ class Runner:
                 outcome = told
             else:
                 await self._count(id, told)
-        return outcome, await errors
+        return outcome
 
     async def _count(self, id: int, told: dict) -> None:
         names = ("step", "done", "total", "rate", "seconds_left")
@@ -160,15 +159,6 @@ class Runner:
         async with self._changed:
             self._jobs.change(id, **fields)
             self._changed.notify_all()
-
-
-async def _last_lines(stream: asyncio.StreamReader) -> str:
-    """What a process said last on stderr: the sentence that its error is."""
-    lines: collections.deque[str] = collections.deque(maxlen=20)
-    async for line in stream:
-        lines.append(line.decode(errors="replace").rstrip())
-    text = "\n".join(lines)
-    return text.rpartition("Error: ")[2].strip()
 
 
 def options(settings: Settings, version: str | None, mode: str, model: Path, force: bool) -> list:

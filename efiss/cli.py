@@ -1,10 +1,16 @@
 """`efiss`: the group of all commands, each imported when it is called."""
 
+import contextlib
 import importlib
+import traceback
+from collections.abc import Iterator
+from typing import Any
 
 import click
 
 from efiss import __version__
+from efiss.exits import CRASHED, FAILED
+from machine.errors import sentence_of
 
 COMMANDS = {
     "demo": ("efiss.commands.demo:demo", "Draw, index and serve a demo catalogue, in one go."),
@@ -40,8 +46,29 @@ COMMANDS = {
 }
 
 
+@contextlib.contextmanager
+def errors_told() -> Iterator[None]:
+    """Around a command: what a person can mend is a sentence on stderr and exit code 1; a bug has
+    its traceback there and an exit code of its own."""
+    try:
+        yield
+    except Exception as error:
+        from efiss_client import ServiceError  # its imports take a moment, here only
+
+        sentence = str(error) if isinstance(error, ServiceError) else sentence_of(error)
+        if sentence is None:
+            traceback.print_exc()
+            raise SystemExit(CRASHED) from None
+        click.echo(f"Error: {sentence}", err=True)
+        raise SystemExit(FAILED) from None
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported only when they run: torch alone takes seconds."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        with errors_told():
+            return super().main(*args, **extra)
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -12,6 +12,7 @@ import re
 
 from hashing import picture
 from hashing.codes import CODE_BITS
+from machine.errors import Problem
 from searcher import versions
 from searcher.search import EVERYTHING, Selection
 
@@ -48,7 +49,7 @@ _CODE = re.compile(r"[0-9a-fA-F]{16}")
 Box = tuple[float, float, float, float]
 
 
-class RequestError(ValueError):
+class RequestError(Problem):
     """The request cannot be answered.  `status` is the HTTP status, `kind` a fixed word for
     programs, the message a sentence for the caller."""
 

@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 
 from hashing import codes, picture
+from machine.errors import Problem
 
 
-class ModelError(ValueError):
+class ModelError(Problem):
     """The model cannot be used; the message names the file and says what to do."""
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH
 
+from machine.errors import Problem
 from machine.settings import MAX_PIXELS
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -52,7 +53,7 @@ _UPRIGHT_BY = {
 }
 
 
-class PictureError(ValueError):
+class PictureError(Problem):
     """The bytes are not a picture that can be searched by.
 
     The message is a sentence for the person who sent them; `kind` is for programs: `not_base64`,

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+from machine.errors import Problem
+
 AT_A_TIME = 32
 """Files that are asked for at once: their latencies overlap."""
 
@@ -31,7 +33,7 @@ _ETAGS = ("ETag", "etag", "Content-MD5", "md5Hash", "generation")
 _TIMES = ("LastModified", "Last-Modified", "mtime", "updated", "modified", "created")
 
 
-class RemoteError(ValueError):
+class RemoteError(Problem):
     """Remote files cannot be read here; the message says what to install."""
 
 
@@ -137,7 +139,9 @@ def _is_final(error: Exception) -> bool:
     status = getattr(error, "status", None)  # aiohttp's name for what HTTP answered
     if isinstance(status, int) and 400 <= status < 500:
         return status not in (408, 425, 429)
-    return isinstance(error, FileNotFoundError | PermissionError | MemoryError | ValueError)
+    return isinstance(
+        error, FileNotFoundError | PermissionError | MemoryError | ValueError | Problem
+    )
 
 
 def _scheme(url: str) -> str:

@@ -5,10 +5,12 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from machine.errors import Problem
+
 _HOW_TO_MAKE = "run bash indexer/extract_datalake.sh DIR to make the list"
 
 
-class CatalogueError(ValueError):
+class CatalogueError(Problem):
     """The list cannot be used; the message names the file and says what to do."""
 
 

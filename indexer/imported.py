@@ -8,6 +8,7 @@ import numpy as np
 
 from hashing.codes import CODE_BYTES
 from hashing.model import find_model, read_sidecar
+from machine.errors import Problem
 from searcher import versions
 from searcher.columns import Paths
 from searcher.versions import Manifest
@@ -16,7 +17,7 @@ CODE_COLUMN = "code"
 """Of a parquet file: 8 bytes a row."""
 
 
-class ImportingError(ValueError):
+class ImportingError(Problem):
     """Nothing was published; the message names the file and says what to do."""
 
 

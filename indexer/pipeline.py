@@ -14,11 +14,12 @@ from hashing.model import Model, find_model
 from indexer.catalogue import Catalogue, read_catalogue
 from indexer.code_cache import CodeCache
 from indexer.known_files import KnownFiles, look
+from machine.errors import Problem
 from searcher import versions
 from searcher.versions import Manifest
 
 
-class IndexingError(ValueError):
+class IndexingError(Problem):
     """Nothing was published; the message says why and what to do."""
 
 
@@ -81,9 +82,17 @@ Progress = Callable[[int, int], None]
 def index_catalogue(order: Order, progress: Progress = lambda done, total: None) -> Summary:
     """Hash the catalogue's pictures and publish them as a version; it is not made live.
 
-    Raises CatalogueError, ModelError, VersionError, IndexingError or an engine's ValueError, with
+    Raises CatalogueError, ModelError, VersionError, IndexingError or an engine's Problem, with
     nothing published.  Codes computed until then are kept, and used by the next run.
     """
+    try:
+        return _index(order, progress)
+    except OSError as error:
+        error.add_note("nothing was published, finished work is kept")
+        raise
+
+
+def _index(order: Order, progress: Progress) -> Summary:
     _check_number(order)
     catalogue = read_catalogue(order.database)
     remote.check(catalogue.paths)

@@ -19,6 +19,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from machine.errors import Problem
+
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
 
 import numpy as np
@@ -47,7 +49,7 @@ MOST_BATCHES = 32
 log = logging.getLogger(__name__)
 
 
-class EngineError(ValueError):
+class EngineError(Problem):
     """Ray cannot do the work; the message says why and what to do."""
 
 

@@ -4,6 +4,7 @@ import math
 import os
 
 from machine import container
+from machine.errors import Problem
 
 MAX_PIXELS = 64_000_000
 """Default limit on width x height of a picture, as the file declares it."""
@@ -15,7 +16,7 @@ BATCH_SIZE = 32
 """Default number of files a worker takes at a time."""
 
 
-class SettingError(ValueError):
+class SettingError(Problem):
     """An environment variable has a value that cannot be used; the message says what it may be."""
 
 

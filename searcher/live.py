@@ -18,6 +18,7 @@ from concurrent import futures
 from pathlib import Path
 
 from hashing.model import Model, read_sidecar
+from machine.errors import Problem
 from searcher import milvus, versions
 from searcher.acknowledgements import TOUCH_SECONDS, Acknowledgement
 from searcher.search import OpenVersion, open_version
@@ -51,7 +52,7 @@ class UnknownVersion(VersionError):
     """No version of this number is there to answer from; the message names those that are."""
 
 
-class StillOpening(RuntimeError):
+class StillOpening(Problem):
     """The pinned version is being opened; the message says to ask again."""
 
 

@@ -30,6 +30,7 @@ from urllib.parse import quote, unquote_to_bytes
 import numpy as np
 
 from hashing.codes import CODE_BITS, CODE_BYTES
+from machine.errors import Problem
 from machine.settings import SettingError
 from searcher import versions
 from searcher.search import OpenVersion, Selection, in_order
@@ -52,7 +53,7 @@ NOT_INSTALLED = "the package for Milvus is missing; install it: pip install 'efi
 log = logging.getLogger(__name__)
 
 
-class Unavailable(RuntimeError):
+class Unavailable(Problem):
     """Milvus does not answer, or answers with an error; the message says which."""
 
 

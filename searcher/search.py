@@ -187,7 +187,5 @@ def open_version(path: str | Path) -> OpenVersion:
     """Open the version in the folder `path`.  Raises versions.VersionError."""
     try:
         return OpenVersion(Path(path))
-    except versions.VersionError:
-        raise
     except (OSError, RuntimeError, ValueError) as error:
         raise versions.VersionError(f"{path} cannot be opened: {error}") from error

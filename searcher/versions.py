@@ -40,6 +40,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from hashing.codes import CODE_BITS, CODE_BYTES
+from machine.errors import Problem
 from searcher import columns, tables
 from searcher.columns import Columns, Paths
 from searcher.nearest import Nearest, steps_for_recall
@@ -68,7 +69,7 @@ MOST_BEFORE = 100
 """Versions on the way back that are kept in mind."""
 
 
-class VersionError(ValueError):
+class VersionError(Problem):
     """A version, or the index folder, cannot be used as asked; the message says what to do."""
 
 
@@ -488,7 +489,7 @@ def holds(folder: Path, contents: Contents) -> bool:
         if not is_alike or verify(folder):
             return False
         index, own = open_index(folder, manifest)
-    except (OSError, RuntimeError, ValueError):
+    except (VersionError, OSError, RuntimeError, ValueError):
         return False
     paths = contents.paths if isinstance(contents.paths, Paths) else Paths.of(contents.paths)
     return (

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from handlers import MODEL_NAME, MODEL_VERSION, PACKED_VERSION
+from machine.errors import Problem
 from searcher import versions
 
 PROGRAM = ("machine", "hashing", "searcher", "handlers")
@@ -18,7 +19,7 @@ PACKED_FILES = (".py", ".yaml", ".xml")
 _PACKAGES = Path(__file__).resolve().parent.parent
 
 
-class ArchiveError(RuntimeError):
+class ArchiveError(Problem):
     """The archive could not be made; the message says why."""
 
 

@@ -7,10 +7,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from machine.errors import Problem
+
 OLDEST = 17
 
 
-class JavaError(RuntimeError):
+class JavaError(Problem):
     """No usable Java runtime; the message says how to get one."""
 
 

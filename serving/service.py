@@ -26,6 +26,7 @@ import handlers
 from efiss_client import Client, ServiceError
 from handlers import MODEL_NAME, MODEL_VERSION
 from machine import container, settings
+from machine.errors import Problem
 from machine.processes import end_with_parent
 from serving import probe
 from serving.archive import archive_of
@@ -48,7 +49,7 @@ LONGEST_SOCKET_PATH = 107
 _WORKER_DIED = "Backend worker process died"
 
 
-class StartError(RuntimeError):
+class StartError(Problem):
     """The service did not start; the message says why and what to do."""
 
 

@@ -15,8 +15,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from machine.errors import Problem
 
-class BackboneError(ValueError):
+
+class BackboneError(Problem):
     """The backbone cannot be made; the message says what to install or to write."""
 
 

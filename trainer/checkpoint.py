@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 import torch
 
+from machine.errors import Problem
 from trainer.backbone import BackboneError
 from trainer.network import HashNetwork, make_network
 from trainer.recipe import Recipe, RecipeError, recipe_from
 
 
-class CheckpointError(ValueError):
+class CheckpointError(Problem):
     """The checkpoint cannot be used as asked; the message says what to do."""
 
 

@@ -19,6 +19,7 @@ import click
 import numpy as np
 
 from hashing import picture
+from machine.errors import Problem
 
 HELD_OUT_SHARE = 0.05
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -27,7 +28,7 @@ GROUP_COLUMNS = ("group", "dup_group")
 """Columns that `source_of` takes for the pictures and for the groups of copies, first found."""
 
 
-class DataError(ValueError):
+class DataError(Problem):
     """The data cannot be used; the message says what is missing and what to do."""
 
 

@@ -12,12 +12,13 @@ from torch import nn
 
 from hashing.codes import pack, unpack
 from hashing.model import Model, Sidecar
+from machine.errors import Problem
 from trainer.recipe import Recipe
 
 PARITY_PICTURES = 64
 
 
-class ParityError(RuntimeError):
+class ParityError(Problem):
     """The exported program does not compute what the network computes."""
 
 

@@ -7,8 +7,10 @@ import platform
 import torch
 import torch.distributed as dist
 
+from machine.errors import Problem
 
-class ProcessesError(ValueError):
+
+class ProcessesError(Problem):
     """The processes cannot work together; the message says why."""
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from hashing.codes import CODE_BITS
 from hashing.picture import RESAMPLINGS
+from machine.errors import Problem
 from trainer.data import Source, source_of
 
 SHIPPED = Path(__file__).parent / "recipes"
 
 
-class RecipeError(ValueError):
+class RecipeError(Problem):
     """The recipe cannot be used; the message names the key and says what it may be."""
 
 

@@ -9,6 +9,7 @@ import click
 from efiss import __version__
 from efiss.commands.options import CONFIG, INDEX_ROOT
 from efiss.stopping import Stopped, stopping_on_signals
+from machine.errors import Problem
 
 
 @click.command()
@@ -39,21 +40,17 @@ def admin(index_root: Path, config: Path) -> None:
         import uvicorn
 
         from admin.app import create_app
-    except ImportError as error:
-        raise click.ClickException(
+    except ModuleNotFoundError as error:
+        raise Problem(
             f"a package is not installed ({error.name}): pip install 'efiss-ai[admin]'"
         ) from error
     from admin.jobs import Jobs
     from admin.settings import Settings
-    from machine.settings import SettingError
 
-    try:
-        settings = Settings.from_environment(index_root, config)
-        Jobs(settings.index_root).close()  # what is wrong with the folder is said here, in words
-        app = create_app(settings, __version__)
-        listening = _listening(settings.host, settings.port)
-    except SettingError as error:
-        raise click.ClickException(str(error)) from error
+    settings = Settings.from_environment(index_root, config)
+    Jobs(settings.index_root).close()  # what is wrong with the folder is said here, in words
+    app = create_app(settings, __version__)
+    listening = _listening(settings.host, settings.port)
     click.echo(f"ready: {settings.url}")
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=STOP_SECONDS)
@@ -68,8 +65,6 @@ STOP_SECONDS = 5
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    from machine.settings import SettingError
-
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -77,7 +72,7 @@ def _listening(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        raise SettingError(
+        raise Problem(
             f"port {port} on {host} cannot be used ({error.strerror}); stop what holds it, or set "
             "EFISS_ADMIN_PORT to another one"
         ) from error

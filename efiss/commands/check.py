@@ -31,14 +31,11 @@ def check(version: str, config: Path, device: str, force: bool, index_root: Path
     from indexer import judge
     from searcher import report as reports
 
-    try:
-        thresholds = judge.read_thresholds(config)
-        with PictureBar("hashing again") as bar:
-            report = judge.judge(index_root, version, thresholds, device, bar.show)
-        if force:
-            report = reports.force(index_root, version)
-    except (ValueError, OSError) as error:  # of the version, its model, a setting or a URL
-        raise click.ClickException(str(error)) from error
+    thresholds = judge.read_thresholds(config)
+    with PictureBar("hashing again") as bar:
+        report = judge.judge(index_root, version, thresholds, device, bar.show)
+    if force:
+        report = reports.force(index_root, version)
     click.echo(table(report))
     if report.verdict == reports.REFUSED:
         raise SystemExit(REFUSED)

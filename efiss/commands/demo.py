@@ -14,6 +14,7 @@ import click
 from efiss.commands.search import table
 from efiss.stopping import Stopped, stopping_on_signals
 from efiss_client import PATH, Answer, Client
+from machine.errors import Problem
 from machine.processes import end_with_parent
 
 DATALAKE = Path("demo/datalake")
@@ -34,8 +35,7 @@ def demo() -> None:
     Example:
       EFISS_PORT=6000 efiss demo
     """
-    from serving.java import JavaError
-    from serving.service import Service, Settings, StartError
+    from serving.service import Service, Settings
 
     steps = Steps()
     try:
@@ -57,8 +57,6 @@ def demo() -> None:
                 service.wait()
     except Stopped:
         click.echo("stopped")
-    except (StartError, JavaError, ValueError, RuntimeError, OSError) as error:
-        raise click.ClickException(str(error)) from error
 
 
 @contextlib.contextmanager
@@ -77,7 +75,7 @@ def _admin(service_url: str) -> Iterator[str]:
     try:
         ready = process.stdout.readline()
         if not ready.startswith("ready: "):
-            raise RuntimeError("the admin service did not start; it said why above")
+            raise Problem("the admin service did not start; it said why above")
         yield ready.removeprefix("ready: ").strip()
     finally:
         process.terminate()
@@ -152,7 +150,7 @@ def _archive_is_fresh(live: str) -> bool:
 def _first_query(url: str) -> tuple[Path, Answer]:
     photo = next(iter(sorted(DATALAKE.glob("*/*.jpg"))), None)
     if photo is None:
-        raise RuntimeError(f"{DATALAKE} holds no picture; remove the folder and run this again")
+        raise Problem(f"{DATALAKE} holds no picture; remove the folder and run this again")
     with Client(url) as client:
         return photo, client.search(photo, top_k=5)
 

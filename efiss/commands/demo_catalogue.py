@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from efiss.demo_catalogue import CatalogueError, write_catalogue
+from efiss.demo_catalogue import write_catalogue
 
 
 def whole(low: int, high: int) -> Callable[[object], int]:
@@ -69,11 +69,8 @@ def demo_catalogue(folder: Path, images: int, shops: int, seed: int) -> None:
     If the command is stopped, give it again: it keeps the pictures that are there and draws the
     rest. A larger --images adds to the catalogue.
     """
-    try:
-        with click.progressbar(length=images, label="Drawing", show_pos=True) as bar:
-            made = write_catalogue(folder, images, shops, seed, bar.update)
-    except CatalogueError as error:
-        raise click.ClickException(f"{error}.") from error
+    with click.progressbar(length=images, label="Drawing", show_pos=True) as bar:
+        made = write_catalogue(folder, images, shops, seed, bar.update)
     click.echo(
         f"{folder}: {count(made.images, 'picture')} ({made.drawn} new) in "
         f"{count(made.shops, 'shop')}, {count(made.article_types, 'article type')}, "

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from efiss.commands.options import DEVICE, LABELLED_DATA, MODEL_PATH, RECIPE
-from machine.settings import SettingError, port
+from machine.errors import Problem
+from machine.settings import port
 
 HERE = "the service of this machine"
 """What --index without a value stands for."""
@@ -100,7 +101,6 @@ def evaluate(
       efiss evaluate --index --data demo/datalake/labels.csv --label article_type --label colour
       efiss evaluate --index http://10.0.0.7:5000 --data labels.csv --queries 200 --out figures
     """
-    from efiss_client import ServiceError
     from trainer.evaluation.report import report
 
     _refuse_what_does_not_go_together(context, url)
@@ -110,10 +110,8 @@ def evaluate(
             result = _of_service(url, data, labels, k, queries)
         else:
             result = _of_model(data, recipe, labels, unseen, model_path, device, k)
-    except ImportError as error:
-        raise click.ClickException(f"{error}; run: pip install 'efiss-ai[train]'") from error
-    except (ValueError, OSError, ServiceError) as error:
-        raise click.ClickException(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise Problem(f"{error}; run: pip install 'efiss-ai[train]'") from error
     # Names from the catalogue may hold what no terminal can show.
     click.echo(report(result).encode("utf-8", "replace").decode("utf-8"))
     if out:
@@ -149,10 +147,7 @@ def _of_service(url: str, data: Path, labels: tuple[str, ...], k: int, queries: 
     from trainer.data import source_of
     from trainer.evaluation.live_catalogue import measure_service, read_catalogue
 
-    try:
-        url = f"http://127.0.0.1:{port()}" if url == HERE else url
-    except SettingError as error:
-        raise click.ClickException(str(error)) from error
+    url = f"http://127.0.0.1:{port()}" if url == HERE else url
     (catalogue,) = _with_labels([read_catalogue(data, source_of(data))], labels)
     return measure_service(url, catalogue, k, queries)
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from machine.errors import Problem
+
 
 @click.command()
 @click.option(
@@ -36,27 +38,24 @@ def export(run: Path, out: Path, input_size: int | None) -> None:
       efiss export --run runs/relahash-medium-64bits --out model.pt
       efiss export --run runs/mine --out faster.pt --input_size 96
     """
-    from trainer.checkpoint import CheckpointError, read_checkpoint
-    from trainer.export import ParityError
+    from trainer.checkpoint import read_checkpoint
     from trainer.export import export as write_model
 
     if out.suffix != ".pt":
-        raise click.ClickException(f"--out {out} must end in .pt; its sidecar ends in .json")
+        raise Problem(f"--out {out} must end in .pt; its sidecar ends in .json")
     try:
         checkpoint = read_checkpoint(run / "checkpoint.pt")
         recipe = checkpoint.recipe
         if input_size:
             recipe = dataclasses.replace(recipe, input_size=input_size)
         sidecar = write_model(checkpoint.network, out, recipe)
-    except (CheckpointError, ParityError) as error:
-        raise click.ClickException(str(error)) from error
-    except RuntimeError as error:  # torch's own, where the network's layers do not fit the size
-        raise click.ClickException(
+    except RuntimeError as error:
+        if not input_size:  # which is torch's reason: the network's layers do not fit it
+            raise
+        raise Problem(
             f"the network does not take pictures of {recipe.input_size} pixels; give another "
             f"--input_size ({str(error).splitlines()[-1]})"
         ) from error
-    except OSError as error:
-        raise click.ClickException(f"cannot write {out}: {error.strerror or error}") from error
     done, steps = checkpoint.steps_done, checkpoint.steps
     click.echo(f"{run}: after {done} of {steps} steps" + ("" if done == steps else ", unfinished"))
     click.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB, sha256 {sidecar.sha256[:12]}…)")

@@ -8,6 +8,7 @@ import click
 from efiss.commands.options import DEVICE, MODEL_PATH, NUM_WORKERS
 from efiss.progress import PictureBar
 from indexer.catalogue import read_catalogue
+from machine.errors import Problem
 from machine.settings import BATCH_SIZE, max_pixels
 
 
@@ -49,25 +50,22 @@ def hash_pictures(
     from hashing.files import hash_files
     from hashing.model import Model
 
-    try:
-        paths = read_catalogue(database).lines if database else list(files)
-        model = Model.load(model_path, device)
-        done = []
-        with PictureBar("hashing") as bar:
-            for hashed in hash_files(
-                paths, model, workers=num_workers, batch_size=BATCH_SIZE, max_pixels=max_pixels()
-            ):
-                done.append(hashed)
-                bar.show(len(done), len(paths))
-        kept = [hashed for hashed in done if hashed.code is not None]
-        for hashed in done:
-            if hashed.code is None:
-                click.echo(f"{hashed.path}: {hashed.reason}", err=True)
-        if not kept:
-            raise click.ClickException("no picture could be read; nothing was written")
-        _write(out, kept)
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+    paths = read_catalogue(database).lines if database else list(files)
+    model = Model.load(model_path, device)
+    done = []
+    with PictureBar("hashing") as bar:
+        for hashed in hash_files(
+            paths, model, workers=num_workers, batch_size=BATCH_SIZE, max_pixels=max_pixels()
+        ):
+            done.append(hashed)
+            bar.show(len(done), len(paths))
+    kept = [hashed for hashed in done if hashed.code is not None]
+    for hashed in done:
+        if hashed.code is None:
+            click.echo(f"{hashed.path}: {hashed.reason}", err=True)
+    if not kept:
+        raise Problem("no picture could be read; nothing was written")
+    _write(out, kept)
     click.echo(f"{out}: {len(kept)} codes, {len(done) - len(kept)} pictures left out")
 
 

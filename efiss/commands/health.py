@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from machine.errors import Problem
+
 ANSWER_SECONDS = 8
 
 
@@ -19,15 +21,7 @@ def health(service: str) -> None:
     Example:
       efiss health && echo it answers
     """
-    import httpx
-
-    from efiss_client import ServiceError
-    from machine.settings import SettingError
-
-    try:
-        click.echo(_admin() if service == "admin" else _search())
-    except (SettingError, ServiceError, httpx.HTTPError) as error:
-        raise click.ClickException(str(error)) from error
+    click.echo(_admin() if service == "admin" else _search())
 
 
 def _search() -> str:
@@ -46,5 +40,8 @@ def _admin() -> str:
     from admin.settings import Settings
 
     url = Settings.from_environment(Path(), Path()).url
-    httpx.get(f"{url}/health/live", timeout=ANSWER_SECONDS).raise_for_status()
+    try:
+        httpx.get(f"{url}/health/live", timeout=ANSWER_SECONDS).raise_for_status()
+    except httpx.HTTPError as error:
+        raise Problem(f"{url} does not answer as it should: {error}") from error
     return f"{url} runs"

@@ -65,10 +65,7 @@ def import_codes(
         replace=force,
     )
     click.echo(f"reading {codes} and {database}, building {index_root / order.version} …")
-    try:
-        manifest = publish(order)
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+    manifest = publish(order)
     click.echo(
         f"version {manifest.version} in {index_root / manifest.version}: {manifest.rows:,} rows in "
         f"{time.monotonic() - start:.1f} s; make it live with `efiss activate {manifest.version}`"

@@ -101,28 +101,25 @@ def index(
     from indexer.pipeline import Order, index_catalogue  # torch is slow to import: not for --help
 
     start = time.monotonic()
-    try:
-        order = Order(
-            database=database,
-            model_path=model_path,
-            device=device,
-            version=new_index_database_version,
-            index_root=dump_index_path,
-            workers=num_workers,
-            batch_size=batch_size,
-            max_pixels=max_pixels(),
-            index_mode=index_mode,
-            image_size=image_size,
-            max_rejected=max_rejected / 100,
-            replace=force,
-            trust_content=trust_content,
-            engine=engine,
-            ray_address=ray_address,
-        )
-        with PictureBar("indexing") as bar:
-            summary = index_catalogue(order, bar.show)
-    except (ValueError, OSError) as error:
-        raise click.ClickException(_sentence(error)) from error
+    order = Order(
+        database=database,
+        model_path=model_path,
+        device=device,
+        version=new_index_database_version,
+        index_root=dump_index_path,
+        workers=num_workers,
+        batch_size=batch_size,
+        max_pixels=max_pixels(),
+        index_mode=index_mode,
+        image_size=image_size,
+        max_rejected=max_rejected / 100,
+        replace=force,
+        trust_content=trust_content,
+        engine=engine,
+        ray_address=ray_address,
+    )
+    with PictureBar("indexing") as bar:
+        summary = index_catalogue(order, bar.show)
     _report(summary, order, time.monotonic() - start)
 
 
@@ -143,10 +140,3 @@ def _report(summary, order, seconds: float) -> None:
         click.echo(
             f"  … all of them: {order.index_root / manifest.version / 'rejected.csv'}", err=True
         )
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}; nothing was published, finished work is kept"
-    return str(error)

@@ -6,10 +6,8 @@ from pathlib import Path
 import click
 
 from efiss.commands.options import BACKEND, INDEX_ROOT, URI
-from machine.settings import SettingError
 from searcher import milvus, switch
 from searcher.switch import WAIT_SECONDS, Switch
-from searcher.versions import VersionError
 
 WAIT = click.option(
     "--wait",
@@ -70,10 +68,7 @@ def rollback(wait: float, backend: str | None, uri: str | None, index_root: Path
 
 
 def _switch(do: Callable[[], Switch]) -> None:
-    try:
-        done = do()
-    except (VersionError, SettingError, milvus.Unavailable, OSError) as error:
-        raise click.ClickException(str(error)) from error
+    done = do()
     before = f" (before: {done.before})" if done.before else ""
     click.echo(f"version {done.version} is live{before}")
     if done.workers:
@@ -107,12 +102,9 @@ def remove(version_names: tuple[str, ...], keep: int | None, index_root: Path) -
     """
     if bool(version_names) == bool(keep):
         raise click.UsageError("name the versions to remove, or say how many stay with --keep N")
-    try:
-        if keep:
-            removed = switch.prune(index_root, keep)
-        else:
-            switch.remove(index_root, *version_names)
-            removed = list(version_names)
-    except (VersionError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+    if keep:
+        removed = switch.prune(index_root, keep)
+    else:
+        switch.remove(index_root, *version_names)
+        removed = list(version_names)
     click.echo("removed " + ", ".join(removed) if removed else "nothing to remove")

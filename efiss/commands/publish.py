@@ -5,8 +5,6 @@ from pathlib import Path
 import click
 
 from efiss.commands.options import BACKEND, INDEX_ROOT, URI
-from machine.settings import SettingError
-from searcher.versions import VersionError
 
 
 @click.command()
@@ -32,18 +30,15 @@ def publish(
     """
     from searcher import milvus
 
-    try:
-        where = milvus.place(backend, uri)
-        if where is None:
-            raise click.UsageError("there is nothing to publish to; give --backend milvus")
-        with click.progressbar(length=1, label="publishing", show_pos=True) as bar:
+    where = milvus.place(backend, uri)
+    if where is None:
+        raise click.UsageError("there is nothing to publish to; give --backend milvus")
+    with click.progressbar(length=1, label="publishing", show_pos=True) as bar:
 
-            def show(done: int, total: int) -> None:
-                bar.length = total
-                bar.update(done - bar.pos)
+        def show(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
 
-            sent = milvus.publish(index_root, version, where, force, show)
-    except (VersionError, SettingError, milvus.Unavailable, OSError) as error:
-        raise click.ClickException(str(error)) from error
+        sent = milvus.publish(index_root, version, where, force, show)
     name = milvus.collection_of(version)
     click.echo(f"version {version} is complete in the collection {name}; {sent:,} rows sent now")

@@ -22,7 +22,10 @@ from efiss.commands.options import (
 from efiss.exits import NOTHING_NEW, REFUSED
 from efiss.progress import Pace
 from efiss.stopping import Stopped, stopping_on_signals
+from machine.errors import Problem, sentence_of
 
+FAILED = "failed"
+"""The state of a run that raised, beside those of `indexer.reindex.Outcome`."""
 PAUSES = {True: 0.25, False: 30.0}
 """Seconds between two counts of a step, as JSON and in a log."""
 
@@ -99,11 +102,13 @@ def reindex(**options) -> None:
         with stopping_on_signals():
             outcome = steps.reindex(_plan(**options), teller.tell)
     except Stopped:
-        raise click.ClickException(
-            f"{teller.step}: stopped; what was hashed is kept, and the next run goes on from there"
+        raise teller.failed(
+            "stopped; what was hashed is kept, and the next run goes on from there"
         ) from None
-    except (ValueError, RuntimeError, OSError) as error:
-        raise click.ClickException(f"{teller.step}: {error}") from error
+    except (Problem, OSError) as error:
+        if (sentence := sentence_of(error)) is None:
+            raise
+        raise teller.failed(sentence) from error
     teller.end(outcome, time.monotonic() - start)
     codes = {steps.DONE: 0, steps.NOTHING_NEW: NOTHING_NEW, steps.REFUSED: REFUSED}
     raise SystemExit(codes[outcome.state])
@@ -185,6 +190,13 @@ class Teller:
             click.echo(table(outcome.report))
         self.step = outcome.state.replace("_", " ")
         self._say(f"{outcome.message} ({seconds:,.0f} s)")
+
+    def failed(self, sentence: str) -> Problem:
+        """The reason, which names the step; to a program it is told as an outcome is."""
+        message = f"{self.step}: {sentence}"
+        if self._as_json:
+            click.echo(json.dumps({"state": FAILED, "message": message}))
+        return Problem(message)
 
     def _is_due(self, event) -> bool:
         """Whether a count is told now: not every picture's; to a program every step's last."""

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from efiss_client import Answer, Client, ServiceError
-from machine.settings import SettingError, port
+from efiss_client import Answer, Client
+from machine.errors import Problem
+from machine.settings import port
 
 
 @click.command()
@@ -56,15 +57,12 @@ def search(
         raise click.UsageError("give one IMAGE or more, or --like PATH")
     options["shops"] = options["shops"] or None
     answers = []
-    try:
-        with Client(url or f"http://127.0.0.1:{port()}") as client:
-            for image in images or (None,):
-                answers.append(client.search(image, like=like, **options))
-                if len(images) > 1:
-                    click.echo(f"\nquery {image}")
-                click.echo(table(answers[-1], options["offset"] or 0))
-    except (ServiceError, SettingError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+    with Client(url or f"http://127.0.0.1:{port()}") as client:
+        for image in images or (None,):
+            answers.append(client.search(image, like=like, **options))
+            if len(images) > 1:
+                click.echo(f"\nquery {image}")
+            click.echo(table(answers[-1], options["offset"] or 0))
     if sheet:
         _write_sheet(sheet, images or (Path(like),), answers)
 
@@ -84,6 +82,6 @@ def _write_sheet(path: Path, images: tuple[Path, ...], answers: list[Answer]) ->
     found = [Found(image, answer.results) for image, answer in zip(images, answers, strict=True)]
     try:
         contact_sheet(found).save(path)
-    except (OSError, ValueError) as error:
-        raise click.ClickException(f"{path} cannot be written: {error}") from error
+    except ValueError as error:  # how Pillow says that it knows no such kind of file
+        raise Problem(f"{path} cannot be written: {error}") from error
     click.echo(f"wrote {path}")

@@ -25,13 +25,9 @@ def archive(index_version: str, index_root: Path, model_store: Path) -> None:
     Example:
       efiss archive --index_version 1.5.0
     """
-    from searcher.versions import VersionError
-    from serving.archive import ArchiveError, write_archive
+    from serving.archive import write_archive
 
-    try:
-        path = write_archive(index_root, index_version, model_store)
-    except (VersionError, ArchiveError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+    path = write_archive(index_root, index_version, model_store)
     click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB, version {index_version}")
 
 
@@ -68,10 +64,9 @@ def serve(index_root: Path, model_store: Path, config: Path) -> None:
     Example:
       EFISS_PORT=6000 efiss serve
     """
-    from machine.settings import SettingError, access_log, max_pixels
+    from machine.settings import access_log, max_pixels
     from searcher import milvus
-    from serving.java import JavaError
-    from serving.service import Service, Settings, StartError
+    from serving.service import Service, Settings
 
     try:
         with stopping_on_signals():
@@ -86,5 +81,3 @@ def serve(index_root: Path, model_store: Path, config: Path) -> None:
                 service.wait()
     except Stopped:
         click.echo("stopped")
-    except (StartError, JavaError, SettingError, OSError) as error:
-        raise click.ClickException(str(error)) from error

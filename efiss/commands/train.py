@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from efiss.commands.options import LABELLED_DATA, RECIPE
+from machine.errors import Problem
 from machine.settings import available_cores
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -86,10 +87,9 @@ def train(
     import torch
 
     from trainer import processes
-    from trainer.backbone import BackboneError
-    from trainer.checkpoint import CheckpointError, first_network
-    from trainer.data import DataError, read
-    from trainer.export import ParityError, export
+    from trainer.checkpoint import first_network
+    from trainer.data import read
+    from trainer.export import export
     from trainer.recipe import RecipeError, recipe_for
     from trainer.train import train as train_network
     from trainer.train import training_set
@@ -97,7 +97,7 @@ def train(
     cache = run / "pictures.npy"
     out = out or run / f"{run.resolve().name}.pt"
     if out.suffix != ".pt":
-        raise click.ClickException(f"--out {out} must end in .pt; its sidecar ends in .json")
+        raise Problem(f"--out {out} must end in .pt; its sidecar ends in .json")
     try:
         made = recipe_for(data, recipe, _values(changes))
         where = processes.join(_checked_device(device))
@@ -124,17 +124,6 @@ def train(
             sidecar = export(network.cpu(), out, made)
             size = out.stat().st_size / 1e6
             _told(f"wrote {out} ({size:.1f} MB, sha256 {sidecar.sha256[:12]}…)")
-    except (
-        BackboneError,
-        CheckpointError,
-        DataError,
-        ParityError,
-        RecipeError,
-        processes.ProcessesError,
-    ) as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(f"cannot write into {run}: {error}") from error
     finally:
         processes.leave()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from efiss.commands.options import INDEX_ROOT
+from machine.errors import Problem
 from searcher import report
 from searcher import versions as store
 from searcher.versions import VersionError
@@ -75,20 +76,14 @@ def verify(version: str, index_root: Path, sample: int) -> None:
     Example:
       efiss verify 1.0.0 --sample 500
     """
-    try:
-        folder = store.existing(index_root, version)
-    except VersionError as error:
-        raise click.ClickException(str(error)) from error
+    folder = store.existing(index_root, version)
     if problems := store.verify(folder):
-        raise click.ClickException(f"version {version} is damaged: " + "; ".join(problems))
+        raise Problem(f"version {version} is damaged: " + "; ".join(problems))
     click.echo(f"version {version}: all checksums and row counts are right")
     if sample and store.model_of(folder) is None:
         click.echo("no row was hashed again: the version was imported without a model")
     elif sample:
-        try:
-            _check_sample(folder, sample)
-        except (ValueError, OSError) as error:  # of the model, the version or a setting
-            raise click.ClickException(str(error)) from error
+        _check_sample(folder, sample)
 
 
 def _check_sample(folder: Path, sample: int) -> None:
@@ -126,12 +121,12 @@ def _check_sample(folder: Path, sample: int) -> None:
             err=True,
         )
     if different:
-        raise click.ClickException(
+        raise Problem(
             f"{different[0]} has another code than in the index: the file was changed after it was "
             "indexed; index the catalogue again"
         )
     if not same:
-        raise click.ClickException(
+        raise Problem(
             "no picture could be hashed again; go to the folder in which the catalogue was made, "
             "or leave this check out with --sample 0"
         )

@@ -24,6 +24,7 @@ from PIL import Image, UnidentifiedImageError
 
 from efiss.demo_catalogue.picture import draw
 from efiss.demo_catalogue.products import label
+from machine.errors import Problem
 
 NAMES = (
     "north",
@@ -44,7 +45,7 @@ QUALITY = 88
 WORTH_PROCESSES = 24  # starting processes takes about as long as drawing this many pictures
 
 
-class CatalogueError(Exception):
+class CatalogueError(Problem):
     """The catalogue cannot be written; the message is one sentence that says what to do."""
 
 

@@ -1,6 +1,7 @@
 """POST /api/reindex and its jobs, with a real service and real work."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -10,7 +11,7 @@ import psutil
 import pytest
 
 from searcher import versions
-from tests.admin.conftest import PICTURES, administering, draw
+from tests.admin.conftest import PICTURES, ROOT, administering, draw
 from tests.running import efiss, wait_for
 
 SLOW = {"model_path": "models/slow", "wait": False}
@@ -137,6 +138,28 @@ def test_what_goes_wrong_in_a_job_is_told_in_its_sentence(admin):
     failed = admin.post("/api/reindex")
     assert (failed.status_code, failed.json()["type"]) == (500, "reindex_failed")
     assert "there is no folder 'data'" in failed.json()["message"]
+
+
+CRASHES = """
+import sys
+if "reindex" in sys.orig_argv:
+    import numpy
+    from indexer import reindex
+    reindex.extract = lambda *_: numpy.zeros(3) + numpy.zeros(4)
+"""
+
+
+def test_a_crash_is_a_failed_job_and_its_traceback_is_in_the_services_log(shop, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(CRASHES)
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    with administering(shop, PYTHONPATH=path) as admin:
+        failed = admin.post("/api/reindex")
+        assert (failed.status_code, failed.json()["type"]) == (500, "reindex_failed")
+        assert "the reindex crashed (exit code 70)" in failed.json()["message"]
+        admin.process.send_signal(signal.SIGTERM)
+        log = admin.process.stderr.read()
+    assert "Traceback" in log and "operands could not be broadcast together" in log
+    assert "job 1: the reindex crashed" in log
 
 
 @pytest.mark.parametrize(

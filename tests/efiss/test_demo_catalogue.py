@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from efiss.cli import main
 from efiss.commands.demo_catalogue import demo_catalogue
 from efiss.demo_catalogue import (
     ARTICLES,
@@ -207,9 +208,9 @@ def test_a_bad_option_gets_a_sentence_and_writes_nothing(tmp_path, option, value
 def test_a_file_in_place_of_the_folder_gets_a_sentence(tmp_path):
     place = tmp_path / "taken"
     place.write_text("mine")
-    done = CliRunner().invoke(demo_catalogue, [str(place), "--images", "1"])
+    done = CliRunner().invoke(main, ["demo-catalogue", str(place), "--images", "1"])
     assert done.exit_code == 1
-    assert f"Error: {place} is a file: choose a folder for the catalogue." in done.output
+    assert f"Error: {place} is a file: choose a folder for the catalogue" in done.output
     assert place.read_text() == "mine"
 
 
@@ -218,7 +219,7 @@ def test_a_folder_that_may_not_be_written_gets_a_sentence(tmp_path, monkeypatch)
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr("pathlib.Path.mkdir", forbidden)
-    done = CliRunner().invoke(demo_catalogue, [str(tmp_path / "new"), "--images", "1"])
+    done = CliRunner().invoke(main, ["demo-catalogue", str(tmp_path / "new"), "--images", "1"])
     assert done.exit_code == 1
     assert "(Permission denied): choose a folder you may write to" in done.output
 

@@ -250,6 +250,28 @@ def test_the_last_line_of_json_says_how_it_ended(efiss, gone, state, code):
     assert end["report"]["verdict"] == ("passed" if code == 3 else "refused")
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--model_path", "nothing.pt"], "index: nothing.pt: no such model; give a .pt file or a"),
+        (["--database", "no/list.txt"], "extract: extract_datalake.sh: cannot write into './no/'"),
+    ],
+)
+def test_the_last_line_of_json_says_why_it_failed(efiss, option, message):
+    result = efiss("--json", *option)
+    end = json.loads(result.stdout.splitlines()[-1])
+    assert end.keys() == {"state", "message"} and end["state"] == "failed"
+    assert end["message"].startswith(message)
+    assert result.exit_code == 1 and result.stderr == f"Error: {end['message']}\n"
+
+
+def test_a_crash_has_no_last_line_of_json(efiss, monkeypatch):
+    monkeypatch.setattr(versions, "publish", lambda *_: np.zeros(3) + np.zeros(4))
+    result = efiss("--json")
+    assert result.exit_code == 70 and "operands could not be broadcast" in result.stderr
+    assert all("state" not in json.loads(line) for line in result.stdout.splitlines())
+
+
 # -- stopped -------------------------------------------------------------------------------------
 
 

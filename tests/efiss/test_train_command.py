@@ -278,4 +278,4 @@ def test_a_batch_that_processes_cannot_share_is_said(pictures, tmp_path, monkeyp
 def test_a_folder_that_cannot_be_written_is_said(pictures, tmp_path):
     (tmp_path / "file").touch()
     sentence = said(train(pictures / "labels.csv", *options(tmp_path / "file" / "run")))
-    assert "cannot write into" in sentence
+    assert str(tmp_path / "file") in sentence and "Not a directory" in sentence

@@ -18,6 +18,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from efiss.cli import main as efiss
 from efiss.commands.index import index as command
 from searcher import open_version, versions
 
@@ -90,7 +91,7 @@ def shop(tmp_path, monkeypatch, tiny_models):
 
     def index(version="1.0.0", *options):
         given = ["--model_path", tiny_models[0], "--new_index_database_version", version]
-        return CliRunner().invoke(command, [*map(str, given), *options])
+        return CliRunner().invoke(efiss, ["index", *map(str, given), *options])
 
     return index
 

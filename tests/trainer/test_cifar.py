@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from efiss.commands.train import train
+from efiss.cli import main
 from hashing import picture
 from hashing.model import Model
 from trainer.backbone import AlexNet, BackboneError, make_backbone, width_of
@@ -227,7 +227,7 @@ def test_a_small_training_with_the_recipe_ends(folder, tmp_path):
     arguments = ["--data", folder, "--recipe", "cifar10", "--run", tmp_path / "run", "--threads", 1]
     for name, value in changes.items():
         arguments += ["--set", f"{name}={value}"]
-    result = CliRunner().invoke(train, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(main, ["train", *map(str, arguments)])
     assert result.exit_code == 0, result.output
     assert "50 pictures to train on, 10 classes" in result.output
     codes = Model.load(tmp_path / "run" / "run.pt").codes(np.zeros((1, 32, 32, 3), np.uint8))
@@ -237,7 +237,7 @@ def test_a_small_training_with_the_recipe_ends(folder, tmp_path):
 def test_training_without_the_weights_says_what_to_give(folder, tmp_path):
     data = '[{name = "cifar10", files = "cifar-10-batches-bin/*.bin", training_per_class = 1}]'
     arguments = ["--data", folder, "--recipe", "cifar10", "--run", tmp_path, "--set"]
-    result = CliRunner().invoke(train, [str(one) for one in (*arguments, f"data={data}")])
+    result = CliRunner().invoke(main, ["train", *map(str, arguments), f"data={data}"])
     assert result.exit_code == 1
     assert "Error: alexnet brings no pretrained weights; give a file by weights" in result.output
 
