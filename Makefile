@@ -10,13 +10,23 @@ IMAGE ?= efiss-ai:latest
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run test lint sbom
+PYTEST := $(BIN)/python -m pytest
+PARALLEL ?= -n 2 --dist loadgroup
+
+.PHONY: run check test test-images lint sbom
 
 run: .venv/installed
 	@exec $(BIN)/efiss demo
 
+# What needs no server, for in between; everything but the images; the images.
+check: lint
+	@exec $(PYTEST) $(PARALLEL) -m "not server and not images" $(PYTEST_ARGS)
+
 test: lint
-	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@exec $(PYTEST) $(PARALLEL) -m "not images" $(PYTEST_ARGS)
+
+test-images: .venv/installed-dev
+	@exec $(PYTEST) -m images $(PYTEST_ARGS)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -1,10 +1,32 @@
-"""What tests of several packages share."""
+"""How the tests run, and what those of several packages share."""
 
-import hashlib
 import os
 import shutil
-import subprocess
 import tempfile
+
+# Before torch and FAISS are loaded: the parallelism is the tests', more threads would only fight.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+MEMORY = "/dev/shm"
+ROOM = 4 * 2**30
+"""Bytes that have to be free in memory for temporary folders to lie there."""
+
+
+def _memory_is_fit() -> bool:
+    """Whether there is a file system in memory with room, and programs in it may be run."""
+    try:
+        return not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC and (
+            shutil.disk_usage(MEMORY).free >= ROOM
+        )
+    except OSError:
+        return False
+
+
+if "TMPDIR" not in os.environ and _memory_is_fit():
+    os.environ["TMPDIR"] = tempfile.tempdir = MEMORY  # fsync costs nothing there
+
+import hashlib
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +40,53 @@ from searcher import versions
 from tests.handlers.ranking import IMPORTED, IMPORTED_CATALOGUE, clustered_catalogue
 from tests.running import IMAGES, ODD_NAMES, ROOT, efiss, serving
 
+SLOW_SECONDS = 5
+SHARED_SERVICE = {"catalogue", "service", "served"}
+"""Fixtures of the running service; who uses one of them runs beside the others, in one process."""
+SAYS_WHY = "a docstring says why"
+
 # No test fails because the machine is busy.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items) -> None:
+    """Mark what asks a real service or an image, and group for `-n`: what shares the service, and
+    else file by file, so that what the tests of a file share is made once."""
+    for item in items:
+        is_of_images = item.path.parent.name == "images" and "image" in item.fixturenames
+        shares_service = not is_of_images and SHARED_SERVICE.intersection(item.fixturenames)
+        if is_of_images:
+            item.add_marker("images")
+        if shares_service:
+            item.add_marker("server")
+        if not item.get_closest_marker("xdist_group"):
+            group = "service" if shares_service else str(item.path)
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    report.user_properties.append((SAYS_WHY, bool(item.obj.__doc__)))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Name the tests that are slow and do not say why."""
+    slow = [
+        report
+        for report in terminalreporter.getreports("passed")
+        if report.when == "call"
+        and report.duration > SLOW_SECONDS
+        and (SAYS_WHY, False) in report.user_properties
+    ]
+    if not slow:
+        return
+    terminalreporter.section(f"over {SLOW_SECONDS} s, without a docstring that says why")
+    for report in sorted(slow, key=lambda report: -report.duration):
+        terminalreporter.line(f"{report.duration:6.1f} s  {report.nodeid}")
 
 
 @pytest.fixture(scope="session")

@@ -60,8 +60,9 @@ def wait_for(happened: Callable[[], T], seconds: float = 60) -> T:
 
 
 def free_block() -> int:
-    """The first of six ports in a row that are free now."""
-    for port in range(20_000 + os.getpid() % 10_000, 60_000, 6):
+    """The first of six ports in a row that are free now.  Processes that run beside one another do
+    not look in the same place; beyond these ports are those of connections."""
+    for port in range(20_000 + os.getpid() % 200 * 60, 32_000, 6):
         with contextlib.ExitStack() as held:
             try:
                 for offset in range(6):

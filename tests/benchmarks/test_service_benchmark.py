@@ -5,9 +5,12 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.running import ROOT, free_block
 
 
+@pytest.mark.server
 def test_measures_the_running_service(tmp_path):
     done = subprocess.run(
         [sys.executable, "benchmarks/service.py", "--rows", "1000", "--queries", "10",

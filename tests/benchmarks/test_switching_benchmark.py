@@ -6,9 +6,12 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.running import ROOT, free_block
 
 
+@pytest.mark.server
 def test_nobody_notices_that_versions_change(tmp_path):
     done = subprocess.run(
         [sys.executable, "benchmarks/switching.py", "--rows", "1000", "--seconds", "7",

@@ -353,6 +353,7 @@ def eventually(ask, seconds=60):
             time.sleep(0.5)
 
 
+@pytest.mark.server
 def test_the_service_answers_from_milvus_and_survives_its_absence(publish_version, tmp_path, lite):
     rng = np.random.default_rng(3)
     codes = rng.integers(0, 256, (200, 8), np.uint8)
