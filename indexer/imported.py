@@ -1,7 +1,6 @@
 """Codes computed elsewhere -> version: what `efiss import` runs."""
 
 import dataclasses
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy as np
 from hashing.codes import CODE_BYTES
 from hashing.model import find_model, read_sidecar
 from machine.errors import Problem
+from machine.files import sha256_of
 from searcher import versions
 from searcher.columns import Paths
 from searcher.versions import Manifest
@@ -60,7 +60,7 @@ def import_codes(order: ImportOrder) -> Manifest:
         model_sha256=sidecar.sha256 if sidecar else "",
         catalogue={
             "database": str(order.database),
-            "sha256": _sha256(order.database),
+            "sha256": sha256_of(order.database),
             "lines": len(paths),
         },
         index_mode=order.index_mode,
@@ -150,8 +150,3 @@ def _refuse(path: Path, text, ends, wrong, what: str) -> None:
     if wrong.any():
         line = int(np.searchsorted(ends, np.argmax(wrong))) + 1
         raise ImportingError(f"{path}: line {line} holds {what}")
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

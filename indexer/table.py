@@ -6,11 +6,12 @@ never changed.  A kill loses what was in no part yet, and nothing else.
 
 import io
 import logging
-import os
 import time
 from pathlib import Path
 
 import numpy as np
+
+from machine.files import write_whole
 
 FOLDER = ".codes"
 """Of an index folder: where its tables are, each in a folder of its own."""
@@ -40,8 +41,6 @@ class Table:
         self._folder, self._record = folder, record
         self._key = record.names[0]
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob("*.tmp"):
-            leftover.unlink()
         parts = [self._read(part) for part in self._parts()]
         self._sorted = self._sort(np.concatenate([np.empty(0, record), *parts]))
         self._recent: dict[bytes, bytes] = {}  # key -> record, not in _sorted yet
@@ -106,14 +105,9 @@ class Table:
         """Write records as a part of their own: it is there whole or not at all."""
         taken = [int(part.stem) for part in self._parts()]
         path = self._folder / f"{max(taken, default=0) + 1:08}.npy"
-        temporary = path.with_suffix(".tmp")
         data = io.BytesIO()  # np.save into a file words a full disk as "n requested and m written"
         np.save(data, records)
-        with open(temporary, "wb") as file:
-            file.write(data.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_whole(path, data.getvalue())
 
     def _parts(self) -> list[Path]:
         return sorted(self._folder.glob("*.npy"))

@@ -24,9 +24,10 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(staged, path)
     except BaseException as error:
-        staged.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a full disk, which itself does not say of what file
+        with contextlib.suppress(OSError):  # there is no folder that it could be in
+            staged.unlink()
+        if isinstance(error, OSError) and error.filename in (None, str(staged)):
+            error.filename = str(path)  # what a person asked for; a full disk names no file at all
         raise
     sync_folder(path.parent)
 
@@ -35,6 +36,15 @@ def write_whole(path: Path, data: bytes) -> None:
     """Let `path` hold `data`, as `written_whole` does it.  Raises OSError."""
     with written_whole(path) as file:
         file.write(data)
+
+
+def place_whole(staged: Path, path: Path) -> None:
+    """Let a file that another program has finished, on the same file system, take the place of
+    `path`, as `written_whole` does it.  Raises OSError."""
+    with open(staged, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(staged, path)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

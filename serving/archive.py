@@ -12,6 +12,7 @@ from pathlib import Path
 
 from handlers import MODEL_NAME, MODEL_VERSION, PACKED_VERSION
 from machine.errors import Problem
+from machine.files import place_whole
 from searcher import versions
 
 PROGRAM = ("machine", "hashing", "searcher", "handlers")
@@ -57,7 +58,7 @@ def write_archive(index_root: Path, version: str, model_store: Path) -> Path:
         shutil.copytree(folder, contents / PACKED_VERSION)
         _pack(Path(work), contents)
         archive = archive_of(model_store)
-        os.replace(Path(work) / archive.name, archive)
+        place_whole(Path(work) / archive.name, archive)
     return archive
 
 

@@ -1,5 +1,6 @@
 """`efiss hash`."""
 
+import io
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from efiss.commands.options import DEVICE, MODEL_PATH, NUM_WORKERS
 from efiss.progress import PictureBar
 from indexer.catalogue import read_catalogue
 from machine.errors import Problem
+from machine.files import write_whole
 from machine.settings import BATCH_SIZE, max_pixels
 
 
@@ -73,11 +75,8 @@ def _write(out: Path, kept: list) -> None:
     import numpy as np
 
     codes = np.frombuffer(b"".join(hashed.code for hashed in kept), np.uint8).reshape(-1, 8)
-    staged = out.with_name(out.name + ".tmp")
-    with open(staged, "wb") as file:
-        np.save(file, codes)
-    paths = out.with_name(out.stem + ".paths.txt")
-    staged_paths = paths.with_name(paths.name + ".tmp")
-    staged_paths.write_bytes(b"".join(os.fsencode(hashed.path) + b"\n" for hashed in kept))
-    os.replace(staged_paths, paths)
-    os.replace(staged, out)
+    paths = b"".join(os.fsencode(hashed.path) + b"\n" for hashed in kept)
+    data = io.BytesIO()  # np.save into a file words a full disk as "n requested and m written"
+    np.save(data, codes)
+    write_whole(out.with_name(out.stem + ".paths.txt"), paths)
+    write_whole(out, data.getvalue())

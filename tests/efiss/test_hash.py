@@ -45,7 +45,7 @@ def test_files_become_codes_row_by_row(folder, efiss_hash, tiny_models):
     assert (codes.dtype, codes.shape) == (np.uint8, (3, 8))
     assert codes.tolist() == expected(tiny_models[0], "2.jpg", "0.jpg", "2.jpg")
     assert (folder / "codes.paths.txt").read_text() == "2.jpg\n0.jpg\n2.jpg\n"
-    assert not list(folder.glob("*.tmp"))
+    assert not list(folder.glob(".*"))
 
 
 def test_lines_of_a_list_become_codes_row_by_row(folder, efiss_hash, tiny_models):

@@ -198,9 +198,11 @@ def test_melting_cut_short_loses_nothing(tmp_path, few_parts, monkeypatch, call,
 
 def test_a_part_being_written_is_no_part(tmp_path):
     fill(tmp_path, [1])
-    (tmp_path / "00000002.tmp").write_bytes(b"\x93NUMPY half")
+    (tmp_path / ".00000002.npy.new").write_bytes(b"\x93NUMPY half")
     assert known(tmp_path, [1]) == [1]
-    assert parts(tmp_path) == ["00000001.npy"]  # and it is gone
+    fill(tmp_path, [2])
+    assert known(tmp_path, [1, 2]) == [1, 2]
+    assert parts(tmp_path) == ["00000001.npy", "00000002.npy"]  # it was written anew
 
 
 @pytest.mark.parametrize(
