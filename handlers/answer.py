@@ -8,15 +8,13 @@ import base64
 import contextlib
 import dataclasses
 import io
-import math
 import time
 from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
 
-from handlers.request import Box, Query, RequestError
-from hashing import picture
+from handlers.request import Query, RequestError
 from hashing.codes import pack
 from hashing.model import Model
 from searcher.live import Serving
@@ -134,21 +132,9 @@ def _decode(job: Job, model: Model, max_pixels: int) -> None:
     if box is None:
         job.pixels = model.pixels(image, max_pixels)
         return
-    # As large as the part needs the picture to be, so that it is no coarser than a whole one.
-    smallest = min(box[2] - box[0], box[3] - box[1])
-    edge = math.ceil(model.sidecar.input_size / smallest)
-    part = crop(picture.decode(image, edge, max_pixels), box)
+    part = model.sidecar.read(image, box, max_pixels)
     job.pixels = model.pixels_of(part)
     job.cropped = _small_jpeg(part)
-
-
-def crop(image: Image.Image, box: Box) -> Image.Image:
-    """The part of an upright picture, at least one pixel."""
-    left, top, right, bottom = (
-        round(side * length) for side, length in zip(box, image.size * 2, strict=True)
-    )
-    left, top = min(left, image.width - 1), min(top, image.height - 1)
-    return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
 
 
 def _small_jpeg(image: Image.Image) -> bytes:

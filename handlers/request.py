@@ -46,8 +46,6 @@ _FIELDS = (
 )
 _CODE = re.compile(r"[0-9a-fA-F]{16}")
 
-Box = tuple[float, float, float, float]
-
 
 class RequestError(Problem):
     """The request cannot be answered.  `status` is the HTTP status, `kind` a fixed word for
@@ -78,7 +76,7 @@ class Query:
     offset: int = RANGES["offset"].default
     selection: Selection = EVERYTHING
     version: str | None = None
-    box: Box | None = None
+    box: picture.Box | None = None
     debug: bool = False
 
     @property
@@ -247,7 +245,7 @@ def _debug(fields: dict) -> bool:
     return value
 
 
-def _box(fields: dict) -> Box | None:
+def _box(fields: dict) -> picture.Box | None:
     if "box" not in fields:
         return None
     if fields.get("image") is None:

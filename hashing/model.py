@@ -29,6 +29,7 @@ class Sidecar:
     sha256: digest of the .pt file in hex.  input_size: side of the square model input in pixels.
     mean, std: per channel (R, G, B), applied to pixels scaled to 0-1: (pixel - mean) / std.
     resampling: one of `picture.RESAMPLINGS`.  training_data: in words, for people.
+    framing: one of `picture.FRAMINGS`, how a picture becomes a square.
     """
 
     name: str
@@ -39,12 +40,23 @@ class Sidecar:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     training_data: str = ""
+    framing: str = "squash"
 
     def pixels(self, data: bytes, max_pixels: int = picture.MAX_PIXELS) -> np.ndarray:
         """Model input of one encoded picture: uint8 [input_size, input_size, 3].
         Raises picture.PictureError."""
-        image = picture.decode(data, self.input_size, max_pixels)
-        return picture.pixels(image, self.input_size, self.resampling)
+        return self.pixels_of(self.read(data, None, max_pixels))
+
+    def read(
+        self, data: bytes, box: picture.Box | None, max_pixels: int = picture.MAX_PIXELS
+    ) -> Image.Image:
+        """The picture in `data`, or its part in `box`, decoded as large as this model needs it.
+        Raises picture.PictureError."""
+        return picture.read(data, self.input_size, self.framing, box, max_pixels)
+
+    def pixels_of(self, image: Image.Image) -> np.ndarray:
+        """Model input of one decoded RGB picture: uint8 [input_size, input_size, 3]."""
+        return picture.pixels(image, self.input_size, self.resampling, self.framing)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
@@ -117,6 +129,10 @@ def _check_sidecar(path: Path, sidecar: Sidecar) -> None:
         sidecar.resampling in list(picture.RESAMPLINGS),
         f"resampling must be one of {', '.join(picture.RESAMPLINGS)}, not {sidecar.resampling!r}",
     )
+    require(
+        sidecar.framing in picture.FRAMINGS,
+        f"framing must be one of {', '.join(picture.FRAMINGS)}, not {sidecar.framing!r}",
+    )
     require(is_triple(sidecar.mean), "mean must be three numbers")
     require(is_triple(sidecar.std) and all(sidecar.std), "std must be three numbers other than 0")
     require(
@@ -187,7 +203,7 @@ class Model:
 
     def pixels_of(self, image: Image.Image) -> np.ndarray:
         """Model input of one decoded RGB picture: uint8 [input_size, input_size, 3]."""
-        return picture.pixels(image, self.sidecar.input_size, self.sidecar.resampling)
+        return self.sidecar.pixels_of(image)
 
     def outputs(self, batch: np.ndarray) -> np.ndarray:
         """Real-valued outputs: uint8 [n, input_size, input_size, 3] -> float32 [n, 64]."""

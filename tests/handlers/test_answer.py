@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from handlers.answer import CROPPED_EDGE, Job, answer, begin, crop, page, run_model
+from handlers.answer import CROPPED_EDGE, Job, answer, begin, page, run_model
 from handlers.request import Query, RequestError
 from hashing.model import Model
 from searcher.live import Serving
@@ -66,30 +66,6 @@ def test_pages_equal_brute_force_and_join(
 
 
 # -- parts of a picture --------------------------------------------------------------------------
-
-
-@given(
-    width=st.integers(1, 300),
-    height=st.integers(1, 300),
-    sides=st.tuples(*[st.floats(0, 1)] * 4),
-)
-def test_a_part_has_a_pixel_and_lies_where_the_box_is(width, height, sides):
-    left, right = sorted(sides[::2])
-    top, bottom = sorted(sides[1::2])
-    # Red and the tens of blue tell the column, green and the ones of blue the row.
-    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
-    pixels = np.stack([columns % 256, rows % 256, columns // 256 * 10 + rows // 256], axis=2)
-    pixels = pixels.astype(np.uint8)
-    part = np.asarray(crop(Image.fromarray(pixels), (left, top, right, bottom)))
-    red, green, blue = part[0, 0].tolist()
-    first_column, first_row = red + blue // 10 * 256, green + blue % 10 * 256
-    np.testing.assert_array_equal(
-        part,
-        pixels[first_row : first_row + part.shape[0], first_column : first_column + part.shape[1]],
-    )
-    assert abs(first_column - left * width) <= 1 and abs(first_row - top * height) <= 1
-    assert abs(part.shape[1] - (right - left) * width) <= 1
-    assert abs(part.shape[0] - (bottom - top) * height) <= 1
 
 
 @pytest.fixture(scope="module")
