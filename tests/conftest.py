@@ -51,9 +51,10 @@ settings.load_profile("patient")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items) -> None:
+def pytest_collection_modifyitems(config, items) -> None:
     """Mark what asks a real service or an image, and group for `-n`: what shares the service, and
     else file by file, so that what the tests of a file share is made once."""
+    may_be_grouped = config.pluginmanager.hasplugin("xdist")
     for item in items:
         is_of_images = item.path.parent.name == "images" and "image" in item.fixturenames
         shares_service = not is_of_images and SHARED_SERVICE.intersection(item.fixturenames)
@@ -61,7 +62,7 @@ def pytest_collection_modifyitems(items) -> None:
             item.add_marker("images")
         if shares_service:
             item.add_marker("server")
-        if not item.get_closest_marker("xdist_group"):
+        if may_be_grouped:
             group = "service" if shares_service else str(item.path)
             item.add_marker(pytest.mark.xdist_group(group))
 
