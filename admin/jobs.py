@@ -10,39 +10,44 @@ import json
 import sqlite3
 from pathlib import Path
 
+from indexer.outcome import DONE, NOTHING_NEW, REFUSED
 from machine.settings import SettingError
 from searcher import versions
 
 FOLDER = ".admin"
 
-RUNNING, DONE, NOTHING_NEW, REFUSED = "running", "done", "nothing_new", "refused"
-FAILED, CANCELLED, INTERRUPTED = "failed", "cancelled", "interrupted"
+RUNNING, FAILED, CANCELLED, INTERRUPTED = "running", "failed", "cancelled", "interrupted"
 ENDED = (DONE, NOTHING_NEW, REFUSED, FAILED, CANCELLED, INTERRUPTED)
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One reindex.
-
-    step: where it is.  done of total: pictures of that step; rate: pictures a second; seconds_left:
-    of that step.  created, ended: UTC, ISO 8601.  request: what was asked for.  message: how it
-    ended, a sentence.  report: of the version's judgement.
-    """
+    """One reindex."""
 
     id: int
     state: str
+    """RUNNING or one of ENDED."""
     created: str
+    """UTC, ISO 8601."""
     request: dict
+    """What was asked for."""
     step: str | None = None
+    """Where it is."""
     done: int = 0
+    """Of total: pictures of that step."""
     total: int = 0
     rate: float | None = None
+    """Pictures a second."""
     seconds_left: float | None = None
+    """Of that step."""
     ended: str | None = None
+    """UTC, ISO 8601."""
     message: str | None = None
+    """How it ended, a sentence."""
     index_database_version: str | None = None
     previous_index_database_version: str | None = None
     report: dict | None = None
+    """Of the version's judgement."""
 
     @property
     def has_ended(self) -> bool:

@@ -112,7 +112,7 @@ def _pictures(data: Path | None, count: int, folder: Path) -> list[str]:
 
 
 def _throughput(model: Model, paths: list[str], workers: int, rounds: int) -> dict:
-    torch.set_num_threads(1)  # as in `hash_files`
+    torch.set_num_threads(1)  # as `efiss index` has it
     batches = _decoded(model, paths[: 8 * BATCH_SIZE])
     whole = len(paths) - len(paths) % BATCH_SIZE or len(paths)
     ways: dict[str, Callable] = {

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
 import numpy as np
-import torch
 
 from hashing import remote
 from hashing.model import Model
@@ -27,17 +26,21 @@ KnownCode = Callable[[bytes], bytes | None]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hashed:
-    """One file: its sha256 digest and its code (8 bytes), or the reason why it has none.
-
-    computed: whether the code was computed for this file (False: known before, or computed for
-    another file with the same bytes).
-    """
+    """One file: its code, or the reason why it has none."""
 
     path: str
     digest: bytes | None = None
+    """sha256 of its bytes, 32; None where they could not be read."""
     code: bytes | None = None
     reason: str | None = None
     computed: bool = False
+    """Whether the code was computed for this file.  False: it was known before, or computed for
+    another file with the same bytes."""
+
+    @property
+    def is_complete(self) -> bool:
+        """False: another file with the same bytes will have the code, or the reason."""
+        return self.code is not None or self.reason is not None
 
 
 def hash_files(
@@ -55,10 +58,11 @@ def hash_files(
     thread looks at in one go, and the model's batch.
     known: the code of a digest, when it was computed before; called from the threads.  Where it
     answers with the codes that were yielded, files of the same bytes are hashed once.
+    The caller sets `torch.set_num_threads(1)` for its process: the parallelism is the workers', and
+    threads of torch beside them would only fight.
     Raises remote.RemoteError.
     """
     remote.check(paths)
-    torch.set_num_threads(1)  # the parallelism is the workers'; more threads would only fight
     in_hand = _InHand(known)
 
     def look(chunk: list[str]) -> list[_Looked]:
@@ -77,7 +81,7 @@ def hash_files(
         hashed = chain.from_iterable(
             _in_order(pool, hash_batch, _batches(looked, batch_size), workers)
         )
-        yield from in_hand.completed(hashed)
+        yield from completed(hashed, in_hand.release)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -93,6 +97,31 @@ def _in_order(pool, function: Callable, items: Iterable, ahead: int) -> Iterator
         yield running.popleft().result()
 
 
+def completed(
+    files: Iterable[Hashed], release: Callable[[bytes | None], bool] = lambda digest: False
+) -> Iterator[Hashed]:
+    """The same files in the same order, now with those that share another's bytes.
+
+    release: called with the digest of every file once it was yielded; True when no file of that
+    content can follow.  As long as one can, its result is kept in memory.
+    """
+    results: dict[bytes | None, Hashed] = {}
+    waiting: deque[Hashed] = deque()
+    for file in files:
+        if file.is_complete:
+            results[file.digest] = file
+        waiting.append(file)
+        # The file that was hashed may stand further on: whoever reads them overtakes another.
+        while waiting and (waiting[0].is_complete or waiting[0].digest in results):
+            file = waiting.popleft()
+            if not file.is_complete:
+                first = results[file.digest]
+                file = dataclasses.replace(file, code=first.code, reason=first.reason)
+            yield file
+            if release(file.digest):
+                results.pop(file.digest, None)
+
+
 # -- looking at files ----------------------------------------------------------------------------
 
 
@@ -102,7 +131,9 @@ class _InHand:
     def __init__(self, known: KnownCode):
         self._known = known
         self._lock = threading.Lock()
-        self._users: dict[bytes, int] = {}  # digest -> files of that content that are under way
+        self._users: dict[
+            bytes | None, int
+        ] = {}  # digest -> files of that content that are under way
 
     def take(self, digest: bytes) -> tuple[bool, bytes | None]:
         """(whether the caller is to hash it, its code if that is known).  With neither, another
@@ -116,35 +147,14 @@ class _InHand:
             self._users[digest] = 1
             return True, None
 
-    def completed(self, files: Iterable[Hashed]) -> Iterator[Hashed]:
-        """The same files in the same order, now with those that shared another's bytes."""
-        results: dict[bytes, Hashed] = {}
-        waiting: deque[Hashed] = deque()
-        for file in files:
-            if file.digest in self._users and _is_complete(file):
-                results[file.digest] = file
-            waiting.append(file)
-            # The other file may stand further on in the list: threads overtake each other.
-            while waiting and (_is_complete(waiting[0]) or waiting[0].digest in results):
-                file = waiting.popleft()
-                if not _is_complete(file):
-                    first = results[file.digest]
-                    file = dataclasses.replace(file, code=first.code, reason=first.reason)
-                yield file
-                self._release(file.digest, results)
-
-    def _release(self, digest: bytes | None, results: dict[bytes, Hashed]) -> None:
-        """Only now, that whoever takes what is yielded can have made the code known."""
-        if digest not in results:
-            return
+    def release(self, digest: bytes | None) -> bool:
+        """Note that a file of this content was yielded, so that whoever took it can have made its
+        code known; whether it was the last one under way."""
         with self._lock:
-            self._users[digest] -= 1
-            if not self._users[digest]:
-                del self._users[digest], results[digest]
-
-
-def _is_complete(file: Hashed) -> bool:
-    return file.code is not None or file.reason is not None
+            left = self._users.pop(digest, 1) - 1
+            if left:
+                self._users[digest] = left
+            return not left
 
 
 _Looked = tuple[Hashed, np.ndarray | None]
@@ -182,11 +192,11 @@ def _batches(files: Iterable[_Looked], batch_size: int) -> Iterator[list[_Looked
 
 def _hash_batch(files: list[_Looked], model: Model, batch_size: int) -> list[Hashed]:
     done = [file for file, _ in files]
-    rows = [row for row, (_, pixels) in enumerate(files) if pixels is not None]
-    if not rows:
+    pixels = {row: picture for row, (_, picture) in enumerate(files) if picture is not None}
+    if not pixels:
         return done
-    codes = hash_pixels([files[row][1] for row in rows], model, batch_size)
-    for row, code in zip(rows, codes, strict=True):
+    codes = hash_pixels(list(pixels.values()), model, batch_size)
+    for row, code in zip(pixels, codes, strict=True):
         done[row] = dataclasses.replace(done[row], code=code, computed=True)
     return done
 

@@ -22,6 +22,9 @@ from machine.settings import MAX_PIXELS
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Formats that are read.  Named, because Pillow's own list includes interpreters (EPS, WMF)."""
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+"""Of the names of files in these formats, in any case of letters."""
+
 RESAMPLINGS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,

@@ -6,18 +6,16 @@ was refused is not made live (`searcher.switch`) unless somebody forces it, and 
 
 import dataclasses
 import math
-import random
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
 from hashing.codes import CODE_BITS, unpack
-from hashing.files import hash_files
-from hashing.model import Model
-from machine.settings import SettingError, available_cores, max_pixels
+from indexer.sample import hashed_again, sample
+from machine.settings import SettingError
 from searcher import versions
 from searcher.report import Measure, Report, shown, stored
 from searcher.search import OpenVersion, Selection, open_version
@@ -32,18 +30,17 @@ Progress = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    """What a version must keep to, the section [check] of efiss.toml.
-
-    most_shrunk: percent of the live version's rows that may be missing.  most_rejected: percent of
-    the catalogue's lines that may be left out, and of the sampled pictures that may be unreadable
-    now.  least_self_retrieval: percent of the sampled pictures that must find their own row at
-    distance 0.  sample: how many pictures are hashed again.
-    """
+    """What a version must keep to, the section [check] of efiss.toml."""
 
     most_shrunk: float = 20.0
+    """Percent of the live version's rows that may be missing."""
     most_rejected: float = 5.0
+    """Percent of the catalogue's lines that may be left out, and of the sampled pictures that may
+    be unreadable now."""
     least_self_retrieval: float = 99.9
+    """Percent of the sampled pictures that must find their own row at distance 0."""
     sample: int = 1000
+    """How many pictures are hashed again."""
 
 
 def read_thresholds(path: Path) -> Thresholds:
@@ -183,18 +180,13 @@ def _self_retrieval(
     """Whether pictures of the catalogue, hashed again, find their own row among those at distance
     0.  largest: more rows than that do not have the same code."""
     wanted = min(largest + 1, index.manifest.rows)
-    count = min(thresholds.sample, index.manifest.rows)
-    rows = random.sample(range(index.manifest.rows), count)
-    model_path, unreadable, found = versions.model_of(folder), 0, 0
+    rows, model_path = sample(index, thresholds.sample), versions.model_of(folder)
+    count, unreadable, found = len(rows), 0, 0
+    codes: Iterable[np.ndarray | None]
     if model_path is None:  # nothing to hash with: the codes at least find themselves
         codes = (index.code(row) for row in rows)
     else:
-        hashed = hash_files(
-            index.paths(np.array(rows)),
-            Model.load(model_path, device),
-            workers=available_cores(),
-            max_pixels=max_pixels(),
-        )
+        hashed = hashed_again(index, rows, model_path, device)
         codes = (np.frombuffer(one.code, np.uint8) if one.code else None for one in hashed)
     progress(0, count)
     for done, (row, code) in enumerate(zip(rows, codes, strict=True), 1):
@@ -226,16 +218,15 @@ def _self_retrieval(
 
 @dataclasses.dataclass(frozen=True)
 class _Spread:
-    """How the codes spread: many pictures of one code are ranked by nothing but chance.
-
-    distinct: percent, codes that differ of all rows.  largest: rows that share one code.
-    uneven: percent of the rows that have a bit's commoner value, of the bit where that is most; 50
-    is even.
-    """
+    """How the codes spread: many pictures of one code are ranked by nothing but chance."""
 
     distinct: float
+    """Percent, codes that differ of all rows."""
     largest: int
+    """Rows that share one code."""
     uneven: float
+    """Percent of the rows that have a bit's commoner value, of the bit where that is most; 50 is
+    even."""
 
 
 def _spread(index: OpenVersion) -> _Spread:
@@ -263,12 +254,11 @@ def _codes(new: _Spread, old: _Spread | None) -> list[Measure]:
 def _queries(new: OpenVersion, old: OpenVersion | None) -> list[Measure]:
     """What the same queries find in both, and how long that takes: the pictures whose paths hash
     lowest, so that they are the same ones night after night."""
-    rows = [(row, old.row(new.path(row)) if old else None) for row in new.lowest_hashed(QUERIES)]
     ours, theirs, kept = [], [], []
-    for row, other_row in rows:
+    for row in new.lowest_hashed(QUERIES):
         found, seconds = _nearest(new, row)
         ours.append(seconds)
-        if other_row is not None:
+        if old and (other_row := old.row(new.path(row))) is not None:
             there, seconds = _nearest(old, other_row)
             theirs.append(seconds)
             if there:

@@ -1,10 +1,11 @@
-"""Catalogue -> codes -> version: what `indexer/main.py` and later engines and callers run."""
+"""Catalogue -> codes -> version: what `efiss index` and `efiss reindex` run."""
 
 import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,7 @@ from hashing import remote
 from hashing.files import Hashed, hash_files
 from hashing.model import Model, find_model
 from indexer.catalogue import Catalogue, read_catalogue
-from indexer.code_cache import CodeCache
-from indexer.known_files import KnownFiles, look
+from indexer.known_codes import KnownCodes
 from machine.errors import Problem
 from searcher import versions
 from searcher.versions import Manifest
@@ -25,55 +25,65 @@ class IndexingError(Problem):
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """What to index.  version: its number; None for the next minor, and then nothing is published
-    when the live version, or the newest, holds just this.  max_rejected: the share (0-1) of
-    pictures that may fail; more, and nothing is published.  replace: whether a version of this
-    number, unless it is live, may be replaced.  resume: whether a version of this number that holds
-    just this is taken as it is, since an earlier run may have built it.
-    trust_content: read every file and go by its content, whatever its size and time say.
-    engine: threads or ray.  ray_address: of a Ray cluster that runs; None starts one here."""
+    """What to index."""
 
     database: Path
+    """The list of image paths."""
     model_path: Path
     device: str
+    """cpu or cuda:N."""
     version: str | None
+    """Its number; None for the next minor, and then nothing is published when the live version, or
+    the newest, holds just this."""
     index_root: Path
     workers: int
+    """Threads, or CPUs of a Ray cluster that is started here."""
     batch_size: int
     max_pixels: int
+    """Of a picture; a larger one is rejected."""
     index_mode: str = "default"
     image_size: int | None = None
+    """The model's own, or None; anything else is refused."""
     max_rejected: float = 0.05
+    """The share (0-1) of pictures that may fail; more, and nothing is published."""
     replace: bool = False
+    """Whether a version of this number, unless it is live, may be replaced."""
     resume: bool = False
+    """Whether a version of this number that holds just this is taken as it is, since an earlier run
+    may have built it."""
     trust_content: bool = False
+    """Read every file and go by its content, whatever its size and time say."""
     engine: str = "threads"
+    """threads or ray."""
     ray_address: str | None = None
+    """Of a Ray cluster that runs; None starts one here."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What was done.  Every picture of the version is one of four.
-
-    manifest: of the version that was published or, is_new being False, of the one that was there
-    and holds the same.
-    computed: hashed now.  unchanged: known by path, size and time of an earlier run.  by_content:
-    read, and its content was known from earlier runs.  duplicates: read, and its content is that of
-    another one hashed now.  repeated_lines: lines of the list that were there before.
-    """
+    """What was done.  Every picture of the version was computed, unchanged, known by content or a
+    duplicate."""
 
     manifest: Manifest
+    """Of the version that was published or, is_new being False, of the one that was there and holds
+    the same."""
     is_new: bool
     rejected: list[tuple[str, str]]
+    """Paths with the reasons why they are left out."""
     computed: int
+    """Pictures hashed now."""
     unchanged: int
+    """Known by path, size and time of an earlier run."""
     by_content: int
+    """Read, and the content was known from earlier runs."""
     duplicates: int
+    """Read, and the content is that of another one hashed now."""
     repeated_lines: int
+    """Lines of the list that were there before."""
 
 
 Engine = Callable[..., Iterator[Hashed]]
-"""What hashes the files without a known code; called, and answering, as `hash_files`."""
+"""Hashes the files without a known code: engine(paths, model, known=…), answers as `hash_files`."""
 
 Progress = Callable[[int, int], None]
 """Called as progress(done, total), in pictures, as they are done."""
@@ -101,19 +111,15 @@ def _index(order: Order, progress: Progress) -> Summary:
     model = Model.load(order.model_path, "cpu" if order.engine == "ray" else order.device)
     _check_image_size(order, model)
     with versions.writing(order.index_root):
-        alike = [order.version] if order.resume else []
-        if order.version is None:
-            names = versions.versions(order.index_root)
-            alike = [name for name in (versions.live(order.index_root), *names[-1:]) if name]
-            order = dataclasses.replace(order, version=versions.next_minor(order.index_root))
         # Again, before the work: what a killed --force left half-replaced has come back by now.
         _check_number(order)
-        cache = CodeCache(order.index_root, _cache_key(model, order))
-        files = KnownFiles(order.index_root)
+        version, alike = _number(order)
+        known = KnownCodes(order.index_root, _model_key(model, order))
         progress(0, len(catalogue.paths))
-        rows = _known_rows(catalogue.paths, cache, files, order)
-        _hash_the_rest(rows, engine, model, cache, files, order, progress)
-        return _publish(catalogue, rows, model, order, alike)
+        rows = _known_rows(catalogue.paths, known, order)
+        hash_rest = functools.partial(engine, model=model, known=known.code_of)
+        _hash_the_rest(rows, hash_rest, known, progress)
+        return _publish(catalogue, rows, model, order, version, alike)
 
 
 def _check_number(order: Order) -> None:
@@ -122,9 +128,24 @@ def _check_number(order: Order) -> None:
         versions.check_new(order.index_root, order.version, order.replace)
 
 
+def _number(order: Order) -> tuple[str, list[str]]:
+    """The number of the version, and the versions that are taken instead should they hold the
+    same."""
+    if order.version is not None:
+        return order.version, [order.version] if order.resume else []
+    newest = versions.versions(order.index_root)[-1:]
+    alike = [name for name in (versions.live(order.index_root), *newest) if name]
+    return versions.next_minor(order.index_root), alike
+
+
 def _engine(order: Order) -> Engine:
+    options: dict[str, Any] = {
+        "workers": order.workers,
+        "batch_size": order.batch_size,
+        "max_pixels": order.max_pixels,
+    }
     if order.engine == "threads":
-        return hash_files
+        return functools.partial(hash_files, **options)
     try:
         from indexer import ray_engine  # an extra
     except ImportError as error:
@@ -138,88 +159,69 @@ def _engine(order: Order) -> Engine:
         model_path=order.model_path,
         device=order.device,
         address=order.ray_address,
+        **options,
     )
 
 
 @dataclasses.dataclass
 class _Rows:
-    """What is known of the catalogue's pictures, row i about paths[i].
-
-    looks: int64 [n, 2], size and stamp.  unchanged, computed: bool [n], how its code was had.
-    digests: uint8 [n, 32], of the content, where it was read now.  codes: uint8 [n, 8].
-    rejected: row -> reason, of pictures without a code.
-    """
+    """What became of the catalogue's pictures, row i of paths[i]."""
 
     paths: list[str]
     looks: np.ndarray
+    """int64 [n, 2], size and stamp."""
     unchanged: np.ndarray
+    """bool [n]: whether the code is that of an earlier run."""
     computed: np.ndarray
+    """bool [n]: whether it was hashed now."""
     digests: np.ndarray
+    """uint8 [n, 32], of the content, where it was read now."""
     codes: np.ndarray
+    """uint8 [n, code bytes]."""
     rejected: dict[int, str]
+    """row -> reason, of pictures without a code."""
 
 
-def _known_rows(paths: list[str], cache: CodeCache, files: KnownFiles, order: Order) -> _Rows:
+def _known_rows(paths: list[str], known: KnownCodes, order: Order) -> _Rows:
     """The rows, with the codes of files that look as they did when their content was hashed."""
-    looks = look(paths, order.workers)
-    found, digests = files.find(paths, looks)
-    hashed, codes = cache.find(digests)
-    unchanged = found & hashed & (not order.trust_content)
-    return _Rows(paths, looks, unchanged, np.zeros_like(unchanged), digests, codes, {})
+    now = known.look_up(paths, order.workers)
+    unchanged = now.found & (not order.trust_content)
+    computed = np.zeros_like(unchanged)
+    return _Rows(paths, now.looks, unchanged, computed, now.digests, now.codes, rejected={})
 
 
-def _hash_the_rest(
-    rows: _Rows,
-    engine: Engine,
-    model: Model,
-    cache: CodeCache,
-    files: KnownFiles,
-    order: Order,
-    progress: Progress,
-) -> None:
+def _hash_the_rest(rows: _Rows, engine: Engine, known: KnownCodes, progress: Progress) -> None:
     rest = np.flatnonzero(~rows.unchanged).tolist()
     done = len(rows.paths) - len(rest)
     if done:
         progress(done, len(rows.paths))
     try:
-        for row, hashed in zip(
-            rest,
-            engine(
-                [rows.paths[row] for row in rest],
-                model,
-                workers=order.workers,
-                batch_size=order.batch_size,
-                max_pixels=order.max_pixels,
-                known=cache.get,
-            ),
-            strict=True,
-        ):
-            if hashed.code is None:
-                rows.rejected[row] = hashed.reason
+        for row, hashed in zip(rest, engine([rows.paths[row] for row in rest]), strict=True):
+            if hashed.code is None or hashed.digest is None:
+                rows.rejected[row] = str(hashed.reason)
             else:
-                cache.add(hashed.digest, hashed.code)
-                files.add(hashed.path, rows.looks[row], hashed.digest)
+                known.keep(hashed.path, rows.looks[row], hashed.digest, hashed.code)
                 rows.codes[row] = np.frombuffer(hashed.code, np.uint8)
                 rows.digests[row] = np.frombuffer(hashed.digest, np.uint8)
                 rows.computed[row] = hashed.computed
             done += 1
             progress(done, len(rows.paths))
     finally:
-        cache.flush()
-        files.flush()
-    cache.melt()
-    files.melt()
+        known.flush()
+    known.melt()
 
 
 def _publish(
-    catalogue: Catalogue, rows: _Rows, model: Model, order: Order, alike: list[str]
+    catalogue: Catalogue, rows: _Rows, model: Model, order: Order, version: str, alike: list[str]
 ) -> Summary:
     """alike: versions of which the first that holds just this is taken, and nothing is built."""
+    root, report = order.index_root, _rejected_report(order.index_root, version)
     kept = np.ones(len(rows.paths), bool)
     kept[list(rows.rejected)] = False
     rejected = [(rows.paths[row], reason) for row, reason in rows.rejected.items()]
     if not kept.any() or len(rejected) / len(kept) > order.max_rejected:
-        raise IndexingError(_too_many_rejected(rejected, len(kept), order))
+        versions.write_rejected(report, rejected)
+        raise IndexingError(_too_many(rejected, len(kept), order.max_rejected, report))
     contents = versions.Contents(
         codes=rows.codes[kept],
         paths=[rows.paths[row] for row in np.flatnonzero(kept).tolist()],
@@ -234,13 +236,12 @@ def _publish(
         },
         index_mode=order.index_mode,
     )
-    root = order.index_root
     same = next((name for name in alike if versions.holds(root / name, contents)), None)
     if same is None:
-        manifest = versions.publish(root, order.version, contents, order.replace)
+        manifest = versions.publish(root, version, contents, order.replace)
     else:
         manifest = versions.read_manifest(root / same)
-    _rejected_report(order).unlink(missing_ok=True)
+    report.unlink(missing_ok=True)
     read = kept & ~rows.unchanged & ~rows.computed
     contents_of = rows.digests.view("V32")[:, 0]
     duplicates = int(np.isin(contents_of[read], contents_of[rows.computed]).sum())
@@ -256,11 +257,11 @@ def _publish(
     )
 
 
-def _too_many_rejected(rejected: list[tuple[str, str]], total: int, order: Order) -> str:
-    report = _rejected_report(order)
-    versions.write_rejected(report, rejected)
+def _too_many(
+    rejected: list[tuple[str, str]], total: int, max_rejected: float, report: Path
+) -> str:
     path, reason = rejected[0]
-    allowed = f", --max_rejected allows {100 * order.max_rejected:g} %"
+    allowed = f", --max_rejected allows {100 * max_rejected:g} %"
     return (
         f"{len(rejected)} of {total} pictures could not be read"
         f"{allowed if len(rejected) < total else ''}; nothing was published. "
@@ -269,9 +270,9 @@ def _too_many_rejected(rejected: list[tuple[str, str]], total: int, order: Order
     )
 
 
-def _rejected_report(order: Order) -> Path:
+def _rejected_report(root: Path, version: str) -> Path:
     """Where the rejected pictures are listed when nothing is published."""
-    return order.index_root / f"rejected-{order.version}.csv"
+    return root / f"rejected-{version}.csv"
 
 
 def _check_image_size(order: Order, model: Model) -> None:
@@ -282,7 +283,7 @@ def _check_image_size(order: Order, model: Model) -> None:
         )
 
 
-def _cache_key(model: Model, order: Order) -> str:
+def _model_key(model: Model, order: Order) -> str:
     """Names a model and its preprocessing: codes of equal keys may be mixed.  Device and batch size
     belong to it, since float noise differs between devices and between shapes."""
     device = order.device.partition(":")[0]

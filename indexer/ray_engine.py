@@ -9,14 +9,12 @@ the codes, so that the cache and the version are those of every engine.
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import logging
 import os
 import socket
 import tempfile
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from machine.errors import Problem
@@ -31,7 +29,7 @@ import torch
 from ray.exceptions import RayError
 
 from hashing import remote
-from hashing.files import Hashed, KnownCode, hash_pixels
+from hashing.files import Hashed, KnownCode, completed, hash_pixels
 from hashing.model import Model, Sidecar, find_model
 from hashing.picture import MAX_PIXELS, PictureError
 from hashing.reading import read_files
@@ -100,7 +98,7 @@ def hash_files(
             num_gpus=int(device == "cuda"),
             **arrow,
         )
-        yield from _completed(_results(dataset, paths))
+        yield from completed(_results(dataset, paths))
 
 
 def check_device(device: str) -> None:
@@ -296,8 +294,7 @@ def _signed(batch: pa.Table, role: str) -> pa.Table:
 
 
 def _results(dataset: ray.data.Dataset, paths: list[str]) -> Iterator[Hashed]:
-    """What every row has become, in order.  Files whose bytes another row hashes are not complete:
-    they have neither a code nor a reason."""
+    """What every row has become, in order; those whose bytes another row hashes not complete."""
     processes: dict[str, set] = {"decoder": set(), "hasher": set()}
     for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for role, seen in processes.items():
@@ -307,17 +304,3 @@ def _results(dataset: ray.data.Dataset, paths: list[str]) -> Iterator[Hashed]:
     for role, seen in processes.items():
         log.info("%d %s processes: %s", len(seen), role, ", ".join(sorted(seen)))
     log.info("%s", dataset.stats())
-
-
-def _completed(files: Iterable[Hashed]) -> Iterator[Hashed]:
-    """The same files in the same order, now with those that share another's bytes."""
-    results: dict[bytes, dict] = {}
-    waiting: deque[Hashed] = deque()
-    for file in files:
-        if file.code or file.reason:
-            results[file.digest] = {"code": file.code, "reason": file.reason}
-        waiting.append(file)
-        # The row that hashes their bytes may stand further on: readers overtake each other.
-        while waiting and (waiting[0].reason or waiting[0].digest in results):
-            file = waiting.popleft()
-            yield file if file.reason else dataclasses.replace(file, **results[file.digest])

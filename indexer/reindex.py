@@ -7,63 +7,35 @@ from the new version the old one is live.  The next run goes on from there.
 
 import dataclasses
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 from indexer import judge
 from indexer.judge import Thresholds
-from indexer.pipeline import IndexingError, Order, index_catalogue
+from indexer.outcome import DONE, NOTHING_NEW, REFUSED, Event, Outcome, Tell
+from indexer.pipeline import IndexingError, Order, Progress, Summary, index_catalogue
 from searcher import milvus, report, switch, versions
 from searcher.report import Report
-
-DONE, NOTHING_NEW, REFUSED = "done", "nothing_new", "refused"
 
 _SCRIPT = Path(__file__).with_name("extract_datalake.sh")
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What to do.
-
-    datalake: the folder of shops to list first, or None to take the list as it is.  order: what to
-    index, the list among it.  where: of Milvus, when it is searched there.  keep: versions that
-    stay, at the least.  wait: seconds that workers have to follow.  force: whether a version that
-    is judged unfit goes live all the same.
-    """
+    """What to do."""
 
     datalake: Path | None
+    """The folder of shops to list first, or None to take the list as it is."""
     order: Order
+    """What to index, the list among it."""
     thresholds: Thresholds
     where: milvus.Place | None = None
+    """Of Milvus, when it is searched there."""
     keep: int = 3
+    """Versions that stay, at the least."""
     wait: float = switch.WAIT_SECONDS
+    """Seconds that workers have to follow."""
     force: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How it ended.  state: done, nothing_new or refused.  version: the one that was built, or
-    that holds the same already.  before: the version that was live until then."""
-
-    state: str
-    version: str
-    before: str | None
-    message: str
-    report: Report | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Event:
-    """Something that happened in a step.  done of total: pictures, or rows sent; 0 of 0 when
-    nothing is counted.  message: a line for the log, empty when only the count has changed."""
-
-    step: str
-    done: int = 0
-    total: int = 0
-    message: str = ""
-
-
-Tell = Callable[[Event], None]
+    """Whether a version that is judged unfit goes live all the same."""
 
 
 def reindex(plan: Plan, tell: Tell = lambda event: None) -> Outcome:
@@ -79,7 +51,7 @@ def reindex(plan: Plan, tell: Tell = lambda event: None) -> Outcome:
             tell(Event("extract", message=extract(plan.datalake, plan.order.database)))
         summary = _index(plan, tell)
         version, live = summary.manifest.version, versions.live(root)
-        if version == live:
+        if live == version:
             if refused := switch.refusals(root):
                 raise versions.VersionError(
                     f"version {live} is live and holds just this catalogue, but {refused}; mend "
@@ -87,7 +59,7 @@ def reindex(plan: Plan, tell: Tell = lambda event: None) -> Outcome:
                 )
             versions.note_reindexed(root)
             message = f"version {live} is live and holds just this catalogue"
-            return Outcome(NOTHING_NEW, live, live, message, report.stored(root / live))
+            return Outcome(NOTHING_NEW, version, live, message, report.stored(root / version))
         if not summary.is_new and not plan.force and _was_rolled_back(root, version):
             message = (
                 f"version {version} holds just this catalogue, and somebody rolled back from it: "
@@ -123,7 +95,7 @@ def extract(datalake: Path, database: Path) -> str:
     return "; ".join([*done.stdout.splitlines(), *done.stderr.splitlines()])
 
 
-def _index(plan: Plan, tell: Tell):
+def _index(plan: Plan, tell: Tell) -> Summary:
     tell(Event("index", message=f"indexing {plan.order.database}"))
     summary = index_catalogue(plan.order, _counting("index", tell))
     known = summary.unchanged + summary.by_content + summary.duplicates
@@ -150,7 +122,7 @@ def _check(plan: Plan, version: str, tell: Tell) -> Report:
         root, version, plan.thresholds, plan.order.device, _counting("check", tell)
     )
     if plan.force:
-        judged = report.force(root, version)
+        judged = report.force(root, version) or judged
     tell(Event("check", message=f"version {version}: {judged.verdict}"))
     return judged
 
@@ -166,5 +138,5 @@ def _prune(plan: Plan, tell: Tell) -> None:
     tell(Event("prune", message=f"removed {', '.join(removed) or 'nothing'}"))
 
 
-def _counting(step: str, tell: Tell):
+def _counting(step: str, tell: Tell) -> Progress:
     return lambda done, total: tell(Event(step, done, total))

@@ -13,9 +13,6 @@ import numpy as np
 
 from machine.files import write_whole
 
-FOLDER = ".codes"
-"""Of an index folder: where its tables are, each in a folder of its own."""
-
 PART_SECONDS = 1.0
 """A kill loses at most this much work; a part is a file of its own, so not much less either."""
 
@@ -39,7 +36,7 @@ class Table:
     def __init__(self, folder: Path, record: np.dtype):
         """folder: of this table alone; made if missing.  Raises OSError."""
         self._folder, self._record = folder, record
-        self._key = record.names[0]
+        self._key: str = (record.names or ())[0]
         folder.mkdir(parents=True, exist_ok=True)
         parts = [self._read(part) for part in self._parts()]
         self._sorted = self._sort(np.concatenate([np.empty(0, record), *parts]))

@@ -28,9 +28,12 @@ def check(version: str, config: Path, device: str, force: bool, index_root: Path
     Example:
       efiss check 1.6.0
     """
+    import torch
+
     from indexer import judge
     from searcher import report as reports
 
+    torch.set_num_threads(1)  # the workers are the parallelism
     thresholds = judge.read_thresholds(config)
     with PictureBar("hashing again") as bar:
         report = judge.judge(index_root, version, thresholds, device, bar.show)

@@ -49,9 +49,12 @@ def hash_pictures(
         raise click.UsageError("give either FILES or --database")
     if not out.parent.is_dir():
         raise click.UsageError(f"--out: the folder {out.parent} does not exist; make it first")
+    import torch
+
     from hashing.files import hash_files
     from hashing.model import Model
 
+    torch.set_num_threads(1)  # the workers are the parallelism
     paths = read_catalogue(database).lines if database else list(files)
     model = Model.load(model_path, device)
     done = []

@@ -98,8 +98,11 @@ def index(
       efiss index --database database_info.txt --new_index_database_version 1.5.0
       efiss activate 1.5.0
     """
-    from indexer.pipeline import Order, index_catalogue  # torch is slow to import: not for --help
+    import torch  # slow to import: not for --help
 
+    from indexer.pipeline import Order, index_catalogue
+
+    torch.set_num_threads(1)  # the workers are the parallelism
     start = time.monotonic()
     order = Order(
         database=database,

@@ -94,8 +94,11 @@ def reindex(**options) -> None:
     As a line of a crontab (docs/operating.md has a systemd timer and a CronJob as well):
       0 3 * * *  cd /srv/shop && .venv/bin/efiss reindex --datalake data >> reindex.log
     """
+    import torch
+
     from indexer import reindex as steps
 
+    torch.set_num_threads(1)  # the workers are the parallelism
     teller = Teller(options.pop("as_json"))
     start = time.monotonic()
     try:

@@ -1,6 +1,5 @@
 """`efiss versions`, `efiss verify`."""
 
-import random
 from pathlib import Path
 
 import click
@@ -80,30 +79,28 @@ def verify(version: str, index_root: Path, sample: int) -> None:
     if problems := store.verify(folder):
         raise Problem(f"version {version} is damaged: " + "; ".join(problems))
     click.echo(f"version {version}: all checksums and row counts are right")
-    if sample and store.model_of(folder) is None:
+    model = store.model_of(folder)
+    if sample == 0:
+        return
+    if model is None:
         click.echo("no row was hashed again: the version was imported without a model")
-    elif sample:
-        _check_sample(folder, sample)
+        return
+    _check_sample(folder, model, sample)
 
 
-def _check_sample(folder: Path, sample: int) -> None:
+def _check_sample(folder: Path, model: Path, count: int) -> None:
     import numpy as np
+    import torch
 
     from hashing.codes import hamming
-    from hashing.files import hash_files
-    from hashing.model import Model
-    from machine.settings import available_cores, max_pixels
+    from indexer.sample import hashed_again, sample
     from searcher.search import open_version
 
+    torch.set_num_threads(1)  # threads that hash are the parallelism
     index = open_version(folder)
-    count = min(sample, index.manifest.rows)
-    rows = sorted(random.sample(range(index.manifest.rows), count))
-    model = Model.load(store.model_of(folder))
-    hashed = hash_files(
-        [index.path(row) for row in rows], model, workers=available_cores(), max_pixels=max_pixels()
-    )
+    rows = sample(index, count)
     same, unreadable, different = 0, [], []
-    for row, one in zip(rows, hashed, strict=True):
+    for row, one in zip(rows, hashed_again(index, rows, model), strict=True):
         if one.code is None:
             unreadable.append(f"{one.path} ({one.reason})")
         elif hamming(np.frombuffer(one.code, np.uint8), index.code(row)[None])[0] <= NOISE_BITS:
@@ -111,7 +108,7 @@ def _check_sample(folder: Path, sample: int) -> None:
         else:
             different.append(one.path)
     click.echo(
-        f"{count} rows hashed again: {same} the same, {len(different)} different, "
+        f"{len(rows)} rows hashed again: {same} the same, {len(different)} different, "
         f"{len(unreadable)} cannot be read"
     )
     if unreadable:

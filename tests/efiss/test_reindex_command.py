@@ -14,7 +14,7 @@ from PIL import Image
 
 from efiss.cli import main
 from efiss.commands.reindex import reindex as command
-from indexer.code_cache import CodeCache
+from indexer.known_codes import KnownCodes
 from searcher import acknowledgements, report, switch, versions
 from tests.running import efiss as efiss_process
 
@@ -280,16 +280,16 @@ def test_a_signal_stops_it_and_what_was_hashed_is_kept(efiss, monkeypatch, numbe
     efiss()
     for i in range(20, 30):
         draw(picture(i), i)
-    add, added = CodeCache.add, []
+    keep, kept = KnownCodes.keep, []
 
-    def add_and_stop(cache, *record):
-        add(cache, *record)
-        added.append(record)
-        if len(added) == 4:
+    def keep_and_stop(known, *record):
+        keep(known, *record)
+        kept.append(record)
+        if len(kept) == 4:
             os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patched:
-        patched.setattr(CodeCache, "add", add_and_stop)
+        patched.setattr(KnownCodes, "keep", keep_and_stop)
         failed(efiss(), "index: stopped; what was hashed is kept, and the next run goes on")
     assert versions.versions(INDEX) == ["1.0.0"]
     result = efiss()

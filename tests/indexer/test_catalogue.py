@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer.catalogue import Catalogue, CatalogueError, read_catalogue
+from machine.errors import Problem
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -134,8 +135,8 @@ def test_not_readable(tmp_path):
         read_catalogue(tmp_path / "file" / "list")
 
 
-def test_errors_are_value_errors():
-    assert issubclass(CatalogueError, ValueError)
+def test_errors_are_problems():
+    assert issubclass(CatalogueError, Problem)
 
 
 WRITE_AND_READ = """

@@ -1,6 +1,7 @@
 """extract_datalake.sh, run by a real bash over real folders."""
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from hashing.picture import FORMATS, SUFFIXES
 from indexer.catalogue import read_catalogue
 
 SCRIPT = Path(__file__).parents[2] / "indexer" / "extract_datalake.sh"
@@ -358,3 +361,17 @@ def test_twenty_thousand_images_in_thousands_of_shops_take_seconds(tmp_path):
     assert run.stdout == f"{LIST}: 20000 images in 2000 shops\n"
     # A process per file would take more than 20 s.
     assert time.monotonic() - start < 10
+
+
+def test_it_lists_and_names_every_suffix_that_is_decoded(tmp_path):
+    touch(tmp_path, *(f"data/abc.com/{suffix[1:]}{suffix}" for suffix in SUFFIXES))
+    assert extract(tmp_path, "data").returncode == 0
+    assert len(listed(tmp_path)) == len(SUFFIXES)
+    shown = extract(tmp_path, "--help").stdout
+    named = re.search(r"Images end in (.*?), in any case", shown)[1]
+    assert named.replace("or ", "").split() == list(SUFFIXES)
+
+
+def test_the_suffixes_are_those_of_the_formats():
+    opened = Image.registered_extensions()
+    assert {opened[suffix] for suffix in SUFFIXES} == set(FORMATS)

@@ -416,7 +416,11 @@ def test_a_run_that_was_refused_is_not_lost(order, catalogue):
 @pytest.fixture
 def no_hashing(monkeypatch):
     """What can be refused is refused before the work, which may take hours."""
-    monkeypatch.setattr(pipeline, "hash_files", None)
+    monkeypatch.setattr(pipeline, "hash_files", hashing_begins)
+
+
+def hashing_begins(*_, **__):
+    pytest.fail("hashing begins")
 
 
 @pytest.mark.parametrize(
@@ -450,7 +454,7 @@ def test_the_models_own_image_size_may_be_named(order):
 def test_a_version_that_exists(order, monkeypatch):
     index_catalogue(order)
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, "hash_files", None)
+        patched.setattr(pipeline, "hash_files", hashing_begins)
         with pytest.raises(VersionError, match=r"1\.0\.0 exists .* --force"):
             index_catalogue(order)
     write_list(["data/abc.com/3_abc_com.jpg"])
@@ -470,7 +474,7 @@ def test_a_version_half_replaced_by_a_killed_run_is_back_before_anything_is_hash
 ):
     index_catalogue(order)
     Path("index/1.0.0").rename("index/.old-1.0.0")
-    monkeypatch.setattr(pipeline, "hash_files", None)
+    monkeypatch.setattr(pipeline, "hash_files", hashing_begins)
     with pytest.raises(VersionError, match=r"1\.0\.0 exists"):
         index_catalogue(order)
     assert versions.verify(Path("index/1.0.0")) == []

@@ -1,0 +1,146 @@
+"""What earlier runs found out, so that nothing is read or hashed twice: how every file looked, what
+it held then, and the code of that.
+
+index/.codes/files      path, size, stamp -> digest of the content; whatever the model
+index/.codes/<model>    digest of the content -> code
+
+A code belongs to the bytes of a picture and to the model that hashed it, its preprocessing
+included.  Resuming after a crash, indexing a catalogue that changed a little and rebuilding are
+then the same thing: hash what has no code yet.
+"""
+
+import dataclasses
+import hashlib
+import os
+import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from hashing import remote
+from hashing.codes import CODE_BYTES
+from hashing.files import KnownCode
+from indexer.table import Table
+
+FOLDER = ".codes"
+"""Of an index folder: where its tables are, each in a folder of its own."""
+
+SETTLED_NS = 2_000_000_000
+"""A file changed so shortly before it was looked at may change again without its time showing it:
+clocks of file systems tick in up to 2 s (FAT).  It is read each time until it is older."""
+
+NO_STAMP = -(2**63)
+"""Of a file that is missing, changed a moment ago, or whose file system does not tell."""
+
+_FILE = np.dtype(
+    [("path", np.uint8, 16), ("size", "<i8"), ("stamp", "<i8"), ("digest", np.uint8, 32)]
+)
+_FILE_LAYOUT = struct.Struct("<16sqq32s")
+
+_AT_A_TIME = 1000
+
+
+def _code_of(size: int) -> np.dtype:
+    """The record of a code of so many bytes."""
+    return np.dtype([("digest", np.uint8, 32), ("code", np.uint8, size)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What is known of some paths, row i about path i."""
+
+    looks: np.ndarray
+    """int64 [n, 2]: how each file looks now, as `look` says it."""
+    found: np.ndarray
+    """bool [n]: whether it looks as it did when it was read, and the code of that is known."""
+    digests: np.ndarray
+    """uint8 [n, 32], sha256 of the content; arbitrary where not found."""
+    codes: np.ndarray
+    """uint8 [n, code bytes]; arbitrary where not found."""
+
+
+class KnownCodes:
+    """For one writer at a time: who indexes holds the index folder's lock."""
+
+    code_of: KnownCode
+    """digest -> code, if it was hashed before.  Threads may call it, and it pickles."""
+
+    def __init__(self, root: Path, model_key: str, code_bytes: int = CODE_BYTES):
+        """root: the index folder; relative paths mean files under the current folder.  model_key:
+        names the model and its preprocessing.  Raises OSError."""
+        self._files = Table(root / FOLDER / "files", _FILE)
+        self._codes = Table(root / FOLDER / model_key, _code_of(code_bytes))
+        self._folder = os.fsencode(os.getcwd())
+        self.code_of = self._codes.get
+
+    def look_up(self, paths: list[str], workers: int) -> Known:
+        """What is known of the files as they look now.  workers: threads that look."""
+        looks = look(paths, workers)
+        keys = b"".join(map(self._key, paths))
+        is_file, files = self._files.find(np.frombuffer(keys, np.uint8).reshape(-1, 16))
+        sizes, stamps = looks.T
+        is_file &= (files["size"] == sizes) & (files["stamp"] == stamps) & (stamps != NO_STAMP)
+        digests = files["digest"].copy()  # not a view, which would keep the rest
+        is_code, records = self._codes.find(digests)
+        return Known(looks, is_file & is_code, digests, records["code"].copy())
+
+    def keep(self, path: str, look: np.ndarray, digest: bytes, code: bytes) -> None:
+        """Keep what was made of a file that was read after it looked like this (int64 [2]).  It is
+        on disk within `table.PART_SECONDS` of further calls, or after `flush`."""
+        if self.code_of(digest) is None:
+            self._codes.add(digest + code)
+        size, stamp = look.tolist()
+        if stamp != NO_STAMP:
+            self._files.add(_FILE_LAYOUT.pack(self._key(path), size, stamp, digest))
+
+    def flush(self) -> None:
+        """Write what is not on disk yet.  Raises OSError, and forgets nothing."""
+        self._codes.flush()
+        self._files.flush()
+
+    def melt(self) -> None:
+        """Melt the parts of each table into one when there are many.  Raises OSError."""
+        self._codes.melt()
+        self._files.melt()
+
+    def _key(self, path: str) -> bytes:
+        whole = os.path.join(self._folder, os.fsencode(path))  # leaves an absolute path as it is
+        return hashlib.blake2b(whole, digest_size=16).digest()
+
+
+# -- how files look ------------------------------------------------------------------------------
+
+
+def look(paths: list[str], workers: int) -> np.ndarray:
+    """How every file looks now: int64 [n, 2] of size in bytes and stamp.
+
+    The stamp is mtime_ns or, of a remote file, what `remote.look` says; NO_STAMP where it proves
+    nothing.  workers: threads.  Whoever reads a file after this and records what it looked like
+    here is safe: a change in between shows in the next look.
+    """
+    looks = np.full((len(paths), 2), NO_STAMP, np.int64)
+
+    def look_at(start: int) -> None:
+        for row, path in enumerate(paths[start : start + _AT_A_TIME], start):
+            if not remote.is_remote(path):
+                looks[row] = _look(path)
+
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(look_at, range(0, len(paths), _AT_A_TIME)):
+            pass
+    rows = [row for row, path in enumerate(paths) if remote.is_remote(path)]
+    for row, seen in zip(rows, remote.look([paths[row] for row in rows]), strict=True):
+        looks[row] = seen or (NO_STAMP, NO_STAMP)
+    return looks
+
+
+def _look(path: str) -> tuple[int, int]:
+    now = time.time_ns()
+    try:
+        seen = os.stat(path)
+    except (OSError, ValueError):  # reading it will tell the reason
+        return NO_STAMP, NO_STAMP
+    settled = seen.st_mtime_ns < now - SETTLED_NS
+    return seen.st_size, seen.st_mtime_ns if settled else NO_STAMP
