@@ -16,23 +16,19 @@ class CatalogueError(Problem):
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Image paths in the order of their list.
-
-    Attributes:
-        lines: image paths as the list spells them, line by line, duplicates and all; bytes that
-            are not UTF-8 are kept by `surrogateescape`, so `os.fsencode` gives back the name on
-            disk.
-        paths: the same, each once.
-        sha256: SHA-256 of the list file's bytes, 64 hexadecimal digits.
-        duplicates: lines dropped because an earlier line holds the same path.
-        blank: lines skipped because they hold nothing but spaces and tabs.
-    """
+    """Image paths in the order of their list."""
 
     lines: list[str]
+    """Image paths as the list spells them, line by line, duplicates and all; bytes that are not
+    UTF-8 are kept by `surrogateescape`, so `os.fsencode` gives back the name on disk."""
     paths: list[str]
+    """The same, each once."""
     sha256: str
+    """Of the list file's bytes, 64 hexadecimal digits."""
     duplicates: int
+    """Lines dropped because an earlier line holds the same path."""
     blank: int
+    """Lines skipped because they hold nothing but spaces and tabs."""
 
 
 def read_catalogue(path: Path) -> Catalogue:

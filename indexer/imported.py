@@ -23,17 +23,19 @@ class ImportingError(Problem):
 
 @dataclasses.dataclass(frozen=True)
 class ImportOrder:
-    """What to import.  codes: a .npy or .parquet file.  database: the list of paths, line i of row
-    i.  model_path: the model that made the codes, or None when the index is to have none.  replace:
-    whether a version of this number, unless it is live, may be replaced."""
+    """What to import."""
 
     codes: Path
+    """A .npy or .parquet file."""
     database: Path
+    """The list of paths, line i of row i."""
     version: str
     index_root: Path
     index_mode: str
     model_path: Path | None
+    """The model that made the codes, or None when the index is to have none."""
     replace: bool
+    """Whether a version of this number, unless it is live, may be replaced."""
 
 
 def import_codes(order: ImportOrder) -> Manifest:
