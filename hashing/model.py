@@ -29,7 +29,9 @@ class Sidecar:
     sha256: digest of the .pt file in hex.  input_size: side of the square model input in pixels.
     mean, std: per channel (R, G, B), applied to pixels scaled to 0-1: (pixel - mean) / std.
     resampling: one of `picture.RESAMPLINGS`.  training_data: in words, for people.
-    framing: one of `picture.FRAMINGS`, how a picture becomes a square.
+    framing: one of `picture.FRAMINGS`, how a picture becomes a square.  fine_bits: of the longer
+    code, whose outputs follow the first 64; 0 or 256.  rank_weight: how often the similarity of the
+    64-bit code counts beside that of the longer one (`codes.fine_similarity`).
     """
 
     name: str
@@ -41,6 +43,13 @@ class Sidecar:
     std: tuple[float, float, float]
     training_data: str = ""
     framing: str = "squash"
+    fine_bits: int = 0
+    rank_weight: float = 1.0
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the model gives, those of the longer code with them."""
+        return self.bits + self.fine_bits
 
     def pixels(self, data: bytes, max_pixels: int = picture.MAX_PIXELS) -> np.ndarray:
         """Model input of one encoded picture: uint8 [input_size, input_size, 3].
@@ -133,6 +142,14 @@ def _check_sidecar(path: Path, sidecar: Sidecar) -> None:
         sidecar.framing in picture.FRAMINGS,
         f"framing must be one of {', '.join(picture.FRAMINGS)}, not {sidecar.framing!r}",
     )
+    require(
+        sidecar.fine_bits in (0, codes.FINE_BITS),
+        f"fine_bits must be 0 or {codes.FINE_BITS}, not {sidecar.fine_bits!r}",
+    )
+    require(
+        isinstance(sidecar.rank_weight, int | float) and 0 <= sidecar.rank_weight <= 1000,
+        f"rank_weight must be a number from 0 to 1000, not {sidecar.rank_weight!r}",
+    )
     require(is_triple(sidecar.mean), "mean must be three numbers")
     require(is_triple(sidecar.std) and all(sidecar.std), "std must be three numbers other than 0")
     require(
@@ -206,7 +223,8 @@ class Model:
         return self.sidecar.pixels_of(image)
 
     def outputs(self, batch: np.ndarray) -> np.ndarray:
-        """Real-valued outputs: uint8 [n, input_size, input_size, 3] -> float32 [n, 64]."""
+        """Real-valued outputs: uint8 [n, input_size, input_size, 3] -> float32 [n, 64], or
+        [n, 320] of a model with a longer code."""
         return self._after_each_part(batch)[-1]
 
     def embeddings(self, batch: np.ndarray) -> np.ndarray:
@@ -230,7 +248,8 @@ class Model:
             return [values.float().cpu().numpy() for values in seen]
 
     def codes(self, batch: np.ndarray) -> np.ndarray:
-        """Codes: uint8 [n, input_size, input_size, 3] -> uint8 [n, 8] (see `codes.pack`)."""
+        """Codes: uint8 [n, input_size, input_size, 3] -> uint8 [n, 8], or [n, 40] with the longer
+        ones behind (see `codes.pack`, `codes.split`)."""
         return codes.pack(self.outputs(batch))
 
     def _check_outputs(self, path: Path) -> None:
@@ -242,10 +261,10 @@ class Model:
         except (RuntimeError, AttributeError) as error:  # AttributeError: not one tensor
             reason = str(error).strip().splitlines()[-1]
             raise ModelError(f"{path} does not take a {size}x{size} picture: {reason}") from error
-        if shape != (1, self.sidecar.bits):
+        if shape != (1, self.sidecar.outputs):
             raise ModelError(
                 f"{path} gives outputs of shape {list(shape)} for one picture, "
-                f"its sidecar promises [1, {self.sidecar.bits}]"
+                f"its sidecar promises [1, {self.sidecar.outputs}]"
             )
 
 

@@ -7,10 +7,12 @@ from hashlib import sha256
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from efiss.demo_catalogue import draw
-from hashing.codes import pack, unpack
+from hashing.codes import pack, split, unpack
 from hashing.model import Model, ModelError, Sidecar, find_model, read_sidecar
+from tests.pictures import encoded
 
 NOISE = 1e-4
 """Outputs this near to zero may change their sign with the order in which sums are added up."""
@@ -21,6 +23,14 @@ class Halves(torch.nn.Module):
 
     def forward(self, x):
         return x.mean((1, 2, 3)).unsqueeze(1) - torch.arange(64) / 64
+
+
+class Long(torch.nn.Module):
+    """320 outputs: those of `Halves`, and behind them the mean less j / 256."""
+
+    def forward(self, x):
+        mean = x.mean((1, 2, 3)).unsqueeze(1)
+        return torch.cat([mean - torch.arange(64) / 64, mean - torch.arange(256) / 256], 1)
 
 
 class Corner(torch.nn.Module):
@@ -132,6 +142,31 @@ def test_codes_are_the_signs_of_the_outputs(tmp_path):
     codes = model.codes(np.full((1, 8, 8, 3), 128, np.uint8))  # 128/255 is above 32/64
     assert (codes.dtype, codes.shape) == (np.uint8, (1, 8))
     assert unpack(codes)[0].tolist() == [1] * 33 + [0] * 31
+
+
+def test_the_longer_code_comes_behind_the_code(tmp_path):
+    model = Model.load(save_model(tmp_path, Long(), fine_bits=256))
+    batch = np.full((1, 8, 8, 3), 128, np.uint8)
+    assert model.outputs(batch).shape == (1, 320) and model.sidecar.outputs == 320
+    code, fine = split(model.codes(batch))
+    assert unpack(code)[0].tolist() == [1] * 33 + [0] * 31
+    assert unpack(fine)[0].tolist() == [1] * 129 + [0] * 127
+
+
+def test_a_sidecar_of_before_means_what_it_meant(tmp_path):
+    sidecar = read_sidecar(save_model(tmp_path))
+    assert (sidecar.framing, sidecar.fine_bits, sidecar.outputs) == ("squash", 0, 64)
+
+
+def test_the_framing_of_the_sidecar_is_used(tmp_path):
+    margin = np.full((30, 30, 3), 255, np.uint8)
+    margin[5:25, 5:25] = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+    data, inside = encoded(Image.fromarray(margin), "PNG"), Image.fromarray(margin[5:25, 5:25])
+    for framing, image in [("squash", Image.fromarray(margin)), ("letter", inside)]:
+        model = Model.load(save_model(tmp_path, framing=framing))
+        wanted = np.asarray(image.resize((8, 8), Image.Resampling.BILINEAR))
+        assert np.array_equal(model.pixels(data), wanted)
+        assert np.array_equal(model.pixels_of(Image.fromarray(margin)), wanted)
 
 
 def test_no_pictures_have_no_codes(model):
@@ -317,6 +352,11 @@ def test_a_sidecar_that_lacks_a_field_is_refused(tmp_path, field):
         ("input_size", 96.0),
         ("input_size", True),
         ("input_size", "96"),
+        ("framing", "crop"),
+        ("fine_bits", 128),
+        ("fine_bits", "256"),
+        ("rank_weight", -1),
+        ("rank_weight", "1"),
         ("resampling", "nearest"),
         ("resampling", ["bilinear"]),
         ("resampling", {}),
