@@ -6,7 +6,7 @@
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 # Extras of pyproject.toml.
 ARG EXTRAS="admin java"
-# The version of ./index to pack into the image; empty draws and indexes the demo catalogue.
+# The version of ./index to pack into the image; empty indexes the demo catalogue.
 ARG VERSION=
 # The model of ./torchscripts_models that is in the image.
 ARG MODEL_NAME=relahash-medium-64bits
@@ -42,16 +42,15 @@ WORKDIR /app
 
 
 # The demo catalogue, its pictures and then its index, each from no more than what makes it: another
-# change of the program neither draws nor hashes again.
-FROM packages AS drawn
-COPY efiss/__init__.py efiss/
-COPY efiss/demo_catalogue efiss/demo_catalogue
-RUN python -c 'from efiss.demo_catalogue import write_catalogue; \
-write_catalogue("demo/datalake", images=600, shops=4)'
+# change of the program does not hash again.
+FROM packages AS pictures
+COPY machine machine
+COPY photographs photographs
+RUN python -c 'import photographs; photographs.write_datalake(photographs.DATALAKE)'
 
 FROM packages AS catalogue
 ARG MODEL_NAME
-COPY --from=drawn /app/demo demo
+COPY --from=pictures /app/demo demo
 COPY torchscripts_models/${MODEL_NAME}.* torchscripts_models/
 COPY machine machine
 COPY hashing hashing
@@ -96,6 +95,7 @@ COPY --from=packed /app/model_store model_store
 COPY config.properties efiss.toml ./
 COPY deploy/*.sh deploy/
 COPY benchmarks benchmarks
+COPY photographs photographs
 COPY machine machine
 COPY hashing hashing
 COPY searcher searcher

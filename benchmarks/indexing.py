@@ -3,6 +3,7 @@ seconds that a catalogue takes in which nothing is new.  Minutes; run it from th
 repository."""
 
 import hashlib
+import itertools
 import os
 import statistics
 import tempfile
@@ -19,11 +20,11 @@ import torch
 from PIL import Image
 
 from efiss.commands.options import DEVICE, MODEL_PATH, NUM_WORKERS
-from efiss.demo_catalogue import write_catalogue
 from hashing.files import hash_files
 from hashing.model import Model, find_model
 from indexer.pipeline import Order, index_catalogue
 from machine.settings import BATCH_SIZE, max_pixels
+from photographs import catalogue
 
 DECODE, MODEL, BOTH = "decoding alone", "the model alone", "both, as indexed"
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
@@ -38,14 +39,14 @@ LINKS = 30_000
 @click.option(
     "--data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder of pictures; drawn ones without it.",
+    help="A folder of pictures; the demo's photographs without it.",
 )
 @click.option(
     "--pictures",
     type=click.IntRange(1),
     default=640,
     show_default=True,
-    help="How many, of those in --data the first ones.",
+    help="How many; of those in --data the first ones.",
 )
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option(
@@ -84,7 +85,7 @@ def indexing(
     """
     model = Model.load(model_path, device)
     with tempfile.TemporaryDirectory(prefix="efiss-") as folder:
-        paths = _pictures(data, pictures, Path(folder, "pictures"))
+        paths = _pictures(data, pictures)
         click.echo(f"{len(paths)} pictures, {num_workers} threads, {device}")
         throughput = _throughput(model, paths, num_workers, rounds)
         values = {"device": device, "workers": num_workers, "throughput": throughput}
@@ -95,14 +96,13 @@ def indexing(
     click.echo(f"written: {record.save(out, 'indexing', values)}")
 
 
-def _pictures(data: Path | None, count: int, folder: Path) -> list[str]:
-    """Paths of the pictures, and as many of them as there are up to count."""
+def _pictures(data: Path | None, count: int) -> list[str]:
+    """Paths of pictures: the first of `data`, as many as there are up to count, or the demo's
+    photographs, as often as it takes."""
     if data is None:
-        click.echo(f"drawing {count} pictures …", err=True)
-        write_catalogue(folder, images=count, shops=1, seed=0)
-    found = sorted(
-        str(path) for path in (data or folder).rglob("*") if path.suffix.lower() in ENDINGS
-    )
+        files = [str(one.photograph.file) for one in catalogue() if not one.is_detail]
+        return list(itertools.islice(itertools.cycle(files), count))
+    found = sorted(str(path) for path in data.rglob("*") if path.suffix.lower() in ENDINGS)
     if not found:
         raise click.ClickException(f"{data} holds no picture ({', '.join(ENDINGS)})")
     return found[:count]

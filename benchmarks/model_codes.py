@@ -4,14 +4,17 @@ from pathlib import Path
 
 import click
 import numpy as np
+from PIL import Image
 from synthetic import flip
 
+import photographs
 from hashing.model import Model, find_model, read_sidecar
 from searcher import open_version
 
 KEPT_BACK = 20
-"""Of a version or of drawn pictures, every so-manieth picture is a query and in no index."""
-DRAWN = 2000
+"""Of a version, every so-manieth picture is a query and in no index."""
+VIEWS = 8
+"""Of a photograph of the demo: parts of it."""
 JITTER = 0.03
 """Share of bits flipped where there are more rows than pictures."""
 BATCH = 64
@@ -25,15 +28,15 @@ def of_version(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def of_pictures(data: Path | None, model_path: Path, keep: Path | None):
-    """The codes of the pictures in `data`, of drawn ones without it, as of `of_version`.  They are
-    kept in the folder `keep`, and taken from there when it has them."""
+    """The codes of the pictures in `data`, of the demo's photographs without it, as of
+    `of_version`.  They are kept in the folder `keep`, and taken from there when it has them."""
     model = read_sidecar(find_model(model_path))
-    name = f"{model.name}-{model.sha256[:12]}-{'data' if data else 'drawn'}.npz"
+    name = f"{model.name}-{model.sha256[:12]}-{'data' if data else 'photographs'}.npz"
     kept = keep / name if keep else None
     if kept and kept.exists():
         with np.load(kept) as file:
             return file["codes"], file["queries"]
-    codes, queries = _hash(data, model_path) if data else _draw(model_path)
+    codes, queries = _hash(data, model_path) if data else _views(model_path)
     if kept:
         np.savez(kept, codes=codes, queries=queries)
     return codes, queries
@@ -74,13 +77,22 @@ def _hash(data: Path, model_path: Path) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _draw(model_path: Path) -> tuple[np.ndarray, np.ndarray]:
-    from efiss.demo_catalogue import draw
+def _views(model_path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Queries are the photographs that the model was not trained on."""
+    model, random = Model.load(model_path), np.random.default_rng(0)
+    own = [one.photograph for one in photographs.catalogue() if not one.is_detail]
+    asked, codes = photographs.queries(), []
+    with click.progressbar([*own, *asked], label="hashing the demo's photographs") as bar:
+        for photograph in bar:
+            with Image.open(photograph.file) as image:
+                views = [model.pixels_of(_part(random, image)) for _ in range(VIEWS)]
+            codes.append(model.codes(np.stack(views)))
+    return np.concatenate(codes), np.repeat(np.arange(len(codes)) >= len(own), VIEWS)
 
-    model, codes = Model.load(model_path), []
-    with click.progressbar(range(0, DRAWN, BATCH), label="drawing and hashing pictures") as starts:
-        for start in starts:
-            pictures = [draw(0, i)[0] for i in range(start, min(start + BATCH, DRAWN))]
-            codes.append(model.codes(np.stack([model.pixels_of(one) for one in pictures])))
-    codes = np.concatenate(codes)
-    return codes, np.arange(len(codes)) % KEPT_BACK == 0
+
+def _part(random: np.random.Generator, image: Image.Image) -> Image.Image:
+    """A part of the picture, of half to all of each side."""
+    size = np.array(image.size)
+    wanted = size * random.uniform(0.5, 1, 2)
+    corner = random.uniform(0, 1, 2) * (size - wanted)
+    return image.crop((*corner.astype(int), *(corner + wanted).astype(int)))

@@ -95,7 +95,7 @@ Way = Callable[[np.ndarray, int], Answer]
     "--data",
     type=click.Path(exists=True, path_type=Path),
     envvar="EFISS_DATA",
-    help="Pictures for `model`, as for `efiss evaluate`; drawn ones without it.",
+    help="Pictures for `model`, as for `efiss evaluate`; the demo's photographs without it.",
 )
 @click.option(
     "--version",
@@ -150,7 +150,7 @@ def search(
     Codes:
       clustered  50 around each of many centres, 6 % of bits flipped; queries 3 % from a row
       uniform    any code alike; nothing is near a query
-      model      those of the model, for pictures (--data, --version or drawn ones). For more rows
+      model      those of the model, for pictures (--data, --version or the demo's). For more rows
                  than pictures, pictures are taken repeatedly and 3 % of their bits flipped; queries
                  are pictures that are not in the index, unchanged
 

@@ -15,12 +15,13 @@ import click
 import numpy as np
 import record
 import synthetic
+from PIL import Image
 
 from efiss.commands.options import MODEL_PATH
-from efiss.demo_catalogue import draw
 from efiss_client import PATH
 from hashing.model import find_model
 from machine.settings import available_cores
+from photographs import queries
 from searcher import versions
 from searcher.versions import DEFAULT
 from serving.archive import write_archive
@@ -44,7 +45,7 @@ def service(model_path: Path, rows: int, queries: int, clients: tuple[int, ...],
     connections that are kept open. Requests:
       ping   TorchServe alone, without a worker: the floor
       code   a code of the catalogue with a few bits flipped
-      image  a drawn JPEG of 480x640 pixels
+      image  a photograph, JPEG of 480x640 pixels
 
     \b
     Example:
@@ -87,9 +88,10 @@ def _code_requests(queries: np.ndarray) -> list[bytes]:
 
 def _image_requests() -> list[bytes]:
     bodies = []
-    for number in range(20):
+    for photograph in queries():
         file = io.BytesIO()
-        draw(1, number)[0].resize((480, 640)).save(file, "JPEG", quality=85)
+        with Image.open(photograph.file) as image:
+            image.resize((480, 640)).save(file, "JPEG", quality=85)
         bodies.append(json.dumps({"image": base64.b64encode(file.getvalue()).decode()}).encode())
     return bodies
 

@@ -22,11 +22,12 @@ import psutil
 import record
 import synthetic
 import torch
+from PIL import Image
 
 from efiss.commands.options import MODEL_PATH
-from efiss.demo_catalogue import draw
 from efiss_client import PATH
 from hashing.model import find_model, read_sidecar
+from photographs import queries
 from searcher import versions
 from searcher.versions import DEFAULT
 from serving.archive import write_archive
@@ -132,9 +133,10 @@ def _other_model(model: Path, folder: Path) -> Path:
 
 def _requests() -> list[bytes]:
     bodies = []
-    for number in range(20):
+    for number, photograph in enumerate(queries()):
         file = io.BytesIO()
-        draw(1, number)[0].resize((480, 640)).save(file, "JPEG", quality=85)
+        with Image.open(photograph.file) as image:
+            image.resize((480, 640)).save(file, "JPEG", quality=85)
         bodies.append({"image": base64.b64encode(file.getvalue()).decode()})
         bodies.append({"code": f"{number * 0x0123456789ABCDEF % 2**64:016x}"})
     return [json.dumps(body).encode() for body in bodies]

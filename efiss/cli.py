@@ -13,11 +13,7 @@ from efiss.exits import CRASHED, FAILED
 from machine.errors import sentence_of
 
 COMMANDS = {
-    "demo": ("efiss.commands.demo:demo", "Draw, index and serve a demo catalogue, in one go."),
-    "demo-catalogue": (
-        "efiss.commands.demo_catalogue:demo_catalogue",
-        "Draw a catalogue to try things with.",
-    ),
+    "demo": ("efiss.commands.demo:demo", "Index and serve a demo catalogue, in one go."),
     "hash": ("efiss.commands.hash:hash_pictures", "Hash pictures into a file of codes."),
     "reindex": ("efiss.commands.reindex:reindex", "List, index, check, activate, prune."),
     "index": ("efiss.commands.index:index", "Build a version of the index from a catalogue."),

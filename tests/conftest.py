@@ -34,9 +34,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from efiss.demo_catalogue import write_catalogue
 from hashing.model import Model, Sidecar, read_sidecar
 from searcher import versions
+from tests.drawing import write_catalogue
 from tests.handlers.ranking import IMPORTED, IMPORTED_CATALOGUE, clustered_catalogue
 from tests.running import IMAGES, ODD_NAMES, ROOT, efiss, serving
 

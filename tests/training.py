@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from efiss.demo_catalogue import draw
+from tests.drawing import draw, labels
 from tests.pictures import encoded
 from trainer.data import Pictures, is_held_out
 from trainer.recipe import Recipe
@@ -33,8 +33,8 @@ RECIPE = Recipe(
 @functools.cache
 def drawn(index: int) -> tuple[bytes, str, str]:
     """JPEG, article type and colour of a drawn picture."""
-    image, labels = draw(7, index)
-    return encoded(image.resize((60, 80))), labels.article_type, labels.colour
+    what = labels(7, index)
+    return encoded(draw(7, index).resize((60, 80))), what.article_type, what.colour
 
 
 def groups(count: int, held_out: bool = False) -> list[str]:

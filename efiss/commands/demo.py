@@ -16,8 +16,8 @@ from efiss.stopping import Stopped, stopping_on_signals
 from efiss_client import PATH, Answer, Client
 from machine.errors import Problem
 from machine.processes import end_with_parent
+from photographs import DATALAKE, Photograph, is_written, queries, remove_drawn, write_datalake
 
-DATALAKE = Path("demo/datalake")
 DATABASE, INDEX, MODEL_STORE = Path("database_info.txt"), Path("index"), Path("model_store")
 CONFIG, LOG = Path("config.properties"), Path("demo/torchserve.log")
 VERSION = "1.0.0"
@@ -25,9 +25,10 @@ VERSION = "1.0.0"
 
 @click.command()
 def demo() -> None:
-    """Draw a demo catalogue, index it, pack it, serve it with its page and ask it one question.
+    """Index a demo catalogue, pack it, serve it with its page and ask it one question.
 
-    Everything is made in the current folder: demo/, database_info.txt, index/ and model_store/.
+    The catalogue is photographs of clothes, shoes and caps, which come with the program. Everything
+    is made in the current folder: demo/, database_info.txt, index/ and model_store/.
     What is already there is kept. The service runs until Ctrl-C or SIGTERM; its environment
     variables are those of `efiss serve` and `efiss admin`, its log is demo/torchserve.log.
 
@@ -102,7 +103,6 @@ class Steps:
 
 def _prepare(steps: Steps) -> None:
     """Catalogue, list, version and archive, each unless it is there."""
-    from efiss.commands.demo_catalogue import demo_catalogue
     from efiss.commands.index import index
     from indexer.reindex import extract
     from searcher import versions
@@ -114,25 +114,63 @@ def _prepare(steps: Steps) -> None:
         with steps.step(name):
             make()
 
+    unless(is_written(DATALAKE), "copy the photographs", _copy_photographs)
+    unless(_is_listed(), "extract the datalake", lambda: extract(DATALAKE, DATABASE))
+    version = _version()
     unless(
-        (DATALAKE / "labels.csv").is_file(),
-        "draw the demo catalogue",
-        lambda: demo_catalogue.main([str(DATALAKE)], standalone_mode=False),
-    )
-    unless(DATABASE.is_file(), "extract the datalake", lambda: extract(DATALAKE, DATABASE))
-    unless(
-        versions.live(INDEX) or VERSION in versions.versions(INDEX),
+        version in versions.versions(INDEX),
         "index the catalogue",
         lambda: index.main(
-            ["--database", str(DATABASE), "--new_index_database_version", VERSION],
+            ["--database", str(DATABASE), "--new_index_database_version", version],
             standalone_mode=False,
         ),
     )
-    unless(versions.live(INDEX), "activate the version", lambda: versions.activate(INDEX, VERSION))
-    live = versions.live(INDEX)
     unless(
-        _archive_is_fresh(live), "pack the archive", lambda: write_archive(INDEX, live, MODEL_STORE)
+        version == versions.live(INDEX),
+        "activate the version",
+        lambda: versions.activate(INDEX, version),
     )
+    unless(
+        _archive_is_fresh(version),
+        "pack the archive",
+        lambda: write_archive(INDEX, version, MODEL_STORE),
+    )
+
+
+def _copy_photographs() -> None:
+    remove_drawn(DATALAKE)
+    write_datalake(DATALAKE)
+
+
+def _is_listed() -> bool:
+    """Whether there is a list, of the demo's photographs or of other pictures."""
+    if not DATABASE.is_file():
+        return False
+    with DATABASE.open(encoding="utf-8", errors="surrogateescape") as lines:
+        return not _is_gone(lines.readline().rstrip("\n"))
+
+
+def _version() -> str:
+    """The version to serve: the live one, unless it is of the drawn catalogue of an earlier
+    release; then one that is still to be built."""
+    from searcher import open_version, versions
+
+    version = versions.live(INDEX) or VERSION
+    if version not in versions.versions(INDEX):
+        return version
+    return (
+        versions.next_minor(INDEX) if _is_gone(open_version(INDEX / version).path(0)) else version
+    )
+
+
+def _is_gone(path: str) -> bool:
+    """Whether it is of a demo's catalogue that is not there any more."""
+    return Path(path).is_relative_to(DATALAKE) and not Path(path).exists()
+
+
+def _shown(path: Path) -> str:
+    """The path as a shell in this folder finds it."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _archive_is_fresh(live: str) -> bool:
@@ -147,23 +185,21 @@ def _archive_is_fresh(live: str) -> bool:
     return archive.stat().st_mtime > max(path.stat().st_mtime for path in sources)
 
 
-def _first_query(url: str) -> tuple[Path, Answer]:
-    photo = next(iter(sorted(DATALAKE.glob("*/*.jpg"))), None)
-    if photo is None:
-        raise Problem(f"{DATALAKE} holds no picture; remove the folder and run this again")
+def _first_query(url: str) -> tuple[Photograph, Answer]:
+    photo = queries()[0]
     with Client(url) as client:
-        return photo, client.search(photo, top_k=5)
+        return photo, client.search(photo.file, top_k=5)
 
 
-def _show(steps: Steps, url: str, page: str, photo: Path, answer: Answer) -> None:
-    click.echo(f"\nquery {photo}\n{table(answer)}\n")
+def _show(steps: Steps, url: str, page: str, photo: Photograph, answer: Answer) -> None:
+    click.echo(f"\nquery {_shown(photo.file)} ({photo.caption})\n{table(answer)}\n")
     for name, seconds in steps.seconds:
         click.echo(f"  {name:26}" + ("already there" if seconds is None else f"{seconds:6.1f} s"))
     click.echo(f"\nready: {url}{PATH}\npage:  {page}")
     click.echo("\nAsk it yourself, from another shell in this folder:\n")
     click.echo(
         '  (printf \'{"top_k": 5, "debug": true, "image": "\'; '
-        f"base64 < {shlex.quote(str(photo))} | tr -d '\\n'; printf '\"}}') |\n"
+        f"base64 < {shlex.quote(_shown(photo.file))} | tr -d '\\n'; printf '\"}}') |\n"
         "    curl -s -H 'Content-Type: application/json' --data-binary @- "
         f"{url}{PATH}\n"
     )

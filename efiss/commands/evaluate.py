@@ -98,7 +98,7 @@ def evaluate(
 
     \b
     Examples:
-      efiss evaluate --index --data demo/datalake/labels.csv --label article_type --label colour
+      efiss evaluate --index --data demo/datalake/labels.csv --label article_type
       efiss evaluate --index http://10.0.0.7:5000 --data labels.csv --queries 200 --out figures
     """
     from trainer.evaluation.report import report

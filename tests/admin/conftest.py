@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 from selenium import webdriver
 
-from efiss.demo_catalogue import write_catalogue
 from tests.conftest import Busy, write_tiny_model
+from tests.drawing import write_catalogue
 from tests.running import IMAGES, ODD_NAMES, ROOT, Running, efiss, serving, wait_for
 
 PICTURES = 30

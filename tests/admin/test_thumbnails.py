@@ -18,8 +18,8 @@ from PIL import Image
 from admin import thumbnails
 from admin.app import create_app
 from admin.settings import Settings
-from efiss.demo_catalogue import draw
 from searcher import versions
+from tests.drawing import draw
 from tests.pictures import encoded
 
 TALL = Image.new("RGB", (400, 900), "teal")
@@ -113,7 +113,7 @@ def test_names_that_are_not_utf8_travel_as_their_bytes(shop):
 
 
 def test_what_cannot_be_shown_says_why(shop):
-    Path("data/broken.jpg").write_bytes(encoded(draw(1, 1)[0])[:9000])
+    Path("data/broken.jpg").write_bytes(encoded(draw(1, 1))[:9000])
     Path("data/text.jpg").write_text("no picture")
     Path("data/folder.jpg").mkdir()
     os.mkfifo("data/pipe.jpg")
@@ -139,7 +139,7 @@ def test_a_browser_that_has_it_is_told_so_until_the_file_changes(shop):
     assert "max-age" in first.headers["cache-control"]
     again = shop.get("data/1.jpg", **{"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    put("data/1.jpg", draw(1, 1)[0])
+    put("data/1.jpg", draw(1, 1))
     changed = shop.get("data/1.jpg", **{"If-None-Match": first.headers["etag"]})
     assert changed.status_code == 200 and changed.headers["etag"] != first.headers["etag"]
     assert changed.content != first.content

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import indexing
-from efiss.demo_catalogue import draw
+from tests.drawing import draw
 from tests.pictures import encoded
 
 
@@ -26,7 +26,7 @@ def data(tmp_path):
     folder = tmp_path / "data/abc.com"
     folder.mkdir(parents=True)
     for i in range(5):
-        (folder / f"{i}.jpg").write_bytes(encoded(draw(seed=1, index=i)[0]))
+        (folder / f"{i}.jpg").write_bytes(encoded(draw(seed=1, index=i)))
     (folder / "labels.csv").touch()
     return folder
 
@@ -45,7 +45,7 @@ def test_measures_three_ways_on_the_same_pictures(run, data):
     assert "of the slower" in output
 
 
-def test_draws_pictures_and_indexes_a_list_again(run):
+def test_takes_the_demo_s_photographs_and_indexes_a_list_again(run):
     output, result = run("--pictures", "3", "--lines", "1500")
     assert result["throughput"]["pictures"] == 3
     assert result["nothing_new"]["lines"] == 1500

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from efiss.cli import main
-from efiss.demo_catalogue import draw
 from hashing.model import Model
+from tests.drawing import draw
 from tests.pictures import encoded
 
 
@@ -18,7 +18,7 @@ def folder(tmp_path, monkeypatch):
     """A current folder with four pictures and one file that is none."""
     monkeypatch.chdir(tmp_path)
     for index in range(4):
-        (tmp_path / f"{index}.jpg").write_bytes(encoded(draw(seed=1, index=index)[0]))
+        (tmp_path / f"{index}.jpg").write_bytes(encoded(draw(seed=1, index=index)))
     (tmp_path / "page.jpg").write_bytes(b"<html>")
     return tmp_path
 

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efiss.demo_catalogue import draw
 from efiss_client import PATH
 from handlers.request import RANGES, Query, parse
 from searcher.search import open_version
+from tests.drawing import draw
 from tests.handlers.ranking import (
     IMPORTED,
     IMPORTED_CATALOGUE,
@@ -55,7 +55,7 @@ def refused(service, **fields) -> tuple[int, str, str]:
 @pytest.fixture(scope="module")
 def image() -> str:
     """A picture that is not in the catalogue, as base64."""
-    return base64.b64encode(encoded(draw(1, 5000)[0])).decode()
+    return base64.b64encode(encoded(draw(1, 5000))).decode()
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from efiss.demo_catalogue import draw
 from efiss_client import PATH
 from searcher import acknowledgements, versions
+from tests.drawing import draw
 from tests.pictures import encoded
 from tests.running import ROOT, Running, efiss, serving, wait_for
 
@@ -36,7 +36,7 @@ def shop(catalogue):
 
 def add_picture(folder: Path, seed: int) -> None:
     shops = sorted(path for path in (folder / "data").iterdir() if path.is_dir())
-    draw(1, seed)[0].save(shops[0] / f"{seed}_new.jpg")
+    draw(1, seed).save(shops[0] / f"{seed}_new.jpg")
 
 
 def reindex(folder: Path, model_path: Path):
@@ -72,7 +72,7 @@ def answered_by(service: Running, photo: bytes) -> str | None:
 
 @pytest.fixture(scope="module")
 def photo() -> bytes:
-    return encoded(draw(1, 5000)[0])
+    return encoded(draw(1, 5000))
 
 
 def test_a_killed_indexer_leaves_the_old_version_answering(shop, model_path, photo):

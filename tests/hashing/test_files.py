@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from efiss.demo_catalogue import draw
 from hashing.files import Hashed, hash_files
 from hashing.model import Model
+from tests.drawing import draw
 from tests.pictures import encoded
 
 
@@ -23,7 +23,7 @@ def tiny(tiny_models) -> Model:
 def pictures(tmp_path_factory) -> list[str]:
     folder = tmp_path_factory.mktemp("pictures")
     for index in range(11):
-        (folder / f"{index}.jpg").write_bytes(encoded(draw(seed=3, index=index)[0]))
+        (folder / f"{index}.jpg").write_bytes(encoded(draw(seed=3, index=index)))
     return [str(folder / f"{index}.jpg") for index in range(11)]
 
 

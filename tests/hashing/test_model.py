@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from efiss.demo_catalogue import draw
 from hashing.codes import pack, split, unpack
 from hashing.model import Model, ModelError, Sidecar, find_model, read_sidecar
+from tests.drawing import draw
 from tests.pictures import encoded
 
 NOISE = 1e-4
@@ -223,7 +223,7 @@ def test_a_model_built_otherwise_shows_no_embedding(tmp_path, module):
 
 @pytest.fixture(scope="module")
 def batch(model) -> np.ndarray:
-    drawn = [model.pixels_of(draw(seed=5, index=index)[0]) for index in range(40)]
+    drawn = [model.pixels_of(draw(seed=5, index=index)) for index in range(40)]
     size = model.sidecar.input_size
     noise = np.random.default_rng(5).integers(0, 256, (20, size, size, 3), np.uint8)
     return np.concatenate([np.stack(drawn), noise])

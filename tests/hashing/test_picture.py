@@ -19,9 +19,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFile, ImageOps
 
-from efiss.demo_catalogue import draw
 from hashing import picture
 from hashing.picture import FORMATS, PictureError, decode, from_base64
+from tests.drawing import draw
 from tests.pictures import encoded
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # pytest resets what `picture` sets
@@ -144,7 +144,7 @@ def test_every_orientation_of_a_jpeg_has_the_same_code_within_few_bits(
 ):
     # A product, as in a catalogue: the outputs for a picture of nothing lie near zero, where a sign
     # follows the grain of the JPEG.  A small JPEG is coarse: turned, it is compressed differently.
-    upright = draw(3, 1)[0].resize(size)
+    upright = draw(3, 1).resize(size)
     inputs = [
         model.pixels(photo(upright, 1, "JPEG")),
         model.pixels(photo(upright, orientation, "JPEG")),

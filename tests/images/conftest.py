@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from efiss.demo_catalogue import write_catalogue
+from tests.drawing import write_catalogue
 from tests.running import ROOT
 
 IMAGE = "efiss-ai:test"

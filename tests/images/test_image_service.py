@@ -29,7 +29,7 @@ def service(running):
 @pytest.fixture(scope="module")
 def photo(service) -> bytes:
     """A picture of the demo catalogue, fetched from the container."""
-    done = service.run("base64", "demo/datalake/north.example/1_north_example.jpg")
+    done = service.run("base64", "demo/datalake/littlefolk.example/1_littlefolk_example.jpg")
     return base64.b64decode(done.stdout)
 
 
@@ -42,7 +42,7 @@ def test_the_contract_s_request_is_answered(service, photo):
     response = httpx.put(service.url + PATH, content=request(photo, top_k=10, debug=True))
     answer = response.raise_for_status().json()
     assert answer["index_database_version"] == "1.0.0"
-    assert answer["relevant"][0] == "demo/datalake/north.example/1_north_example.jpg"
+    assert answer["relevant"][0] == "demo/datalake/littlefolk.example/1_littlefolk_example.jpg"
     assert len(answer["relevant"]) == 10 and answer["distances"][0] == 0
 
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from efiss.demo_catalogue import draw
 from hashing import remote
 from hashing.model import Model
 from indexer.pipeline import Order, index_catalogue
 from searcher import open_version
+from tests.drawing import draw
 from tests.pictures import encoded
 
-PICTURES = [encoded(draw(seed=5, index=index)[0]) for index in range(8)]
+PICTURES = [encoded(draw(seed=5, index=index)) for index in range(8)]
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -138,7 +138,7 @@ def test_what_has_its_etag_is_not_fetched_again(index, urls, server):
     index("1.0.0", urls)
     assert server.fetched() == [f"/shop/{i}.jpg" for i in range(8)]
     server.requests.clear()
-    server.files["/shop/3.jpg"] = encoded(draw(seed=6, index=0)[0])
+    server.files["/shop/3.jpg"] = encoded(draw(seed=6, index=0))
     assert counts(index("1.1.0", urls)) == (1, 7, 0, 0)
     assert server.fetched() == ["/shop/3.jpg"]
     server.requests.clear()

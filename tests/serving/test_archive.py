@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from efiss.demo_catalogue import draw
 from efiss_client import Answer, Client, ServiceError
 from serving.java import find_java
+from tests.drawing import draw
 from tests.pictures import encoded
 from tests.running import ROOT, free_block
 
@@ -57,7 +57,7 @@ def test_it_serves_on_stock_torchserve_without_this_project(catalogue, environme
     assert missing.returncode == 1 and b"No module named 'hashing'" in missing.stderr
 
     port = free_block()
-    photo = encoded(draw(1, 5000)[0])
+    photo = encoded(draw(1, 5000))
     with tempfile.TemporaryDirectory(prefix="efiss-test-") as folder:
         config = Path(folder, "config.properties")
         config.write_text(

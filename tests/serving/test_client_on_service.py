@@ -9,9 +9,9 @@ import re
 import pytest
 from PIL import Image
 
-from efiss.demo_catalogue import draw
 from efiss_client import Client, ServiceError
 from searcher.search import open_version
+from tests.drawing import draw
 from tests.handlers.ranking import IMPORTED, shop_of
 from tests.pictures import encoded
 from tests.running import IMAGES, ODD_NAMES, ROOT
@@ -29,7 +29,7 @@ def client(service):
 def photo(tmp_path):
     """The path of a picture that is not in the catalogue."""
     path = tmp_path / "photo.jpg"
-    path.write_bytes(encoded(draw(1, 5000)[0]))
+    path.write_bytes(encoded(draw(1, 5000)))
     return path
 
 

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 
-from efiss.demo_catalogue import draw
+from tests.drawing import draw
 from tests.pictures import encoded
 from tests.running import ROOT
 
@@ -15,7 +15,7 @@ def section(title: str) -> str:
 
 
 def test_the_api_examples_answer(service, tmp_path):
-    (tmp_path / "photo.jpg").write_bytes(encoded(draw(1, 5000)[0]))
+    (tmp_path / "photo.jpg").write_bytes(encoded(draw(1, 5000)))
     blocks = re.findall(r"```bash\n(.*?)```", section("The API"), re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     assert len(lines) == 4

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from efiss.demo_catalogue import draw
 from efiss_client import Client, ServiceError
 from serving.java import JavaError, find_java, major_version
+from tests.drawing import draw
 from tests.handlers.ranking import IMPORTED
 from tests.pictures import encoded
 from tests.running import ROOT, efiss, free_block, serving
@@ -22,7 +22,7 @@ from tests.running import ROOT, efiss, free_block, serving
 
 @pytest.fixture(scope="module")
 def photo() -> bytes:
-    return encoded(draw(1, 5000)[0])
+    return encoded(draw(1, 5000))
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])

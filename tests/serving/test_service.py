@@ -17,12 +17,12 @@ import psutil
 import pytest
 from PIL import Image
 
-from efiss.demo_catalogue import draw
 from efiss_client import PATH
 from hashing.codes import hamming, pack
 from searcher import versions
 from searcher.search import open_version
 from tests.dashboard import expressions, metrics_in
+from tests.drawing import draw
 from tests.pictures import encoded
 from tests.running import IMAGES, ODD_NAMES, efiss, wait_for
 
@@ -52,7 +52,7 @@ def request(image: bytes, **fields) -> bytes:
 @pytest.fixture(scope="module")
 def photo() -> bytes:
     """A picture that is not in the catalogue."""
-    return encoded(draw(1, 5000)[0])
+    return encoded(draw(1, 5000))
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +229,7 @@ BROKEN = {
     "no image": (b'{"top_k": 3}', 400, "no_image"),
     "not base64": (b'{"image": "photo.jpg!"}', 400, "not_base64"),
     "not an image": (request(b"<html>"), 400, "not_an_image"),
-    "truncated": (request(encoded(draw(1, 1)[0])[:3000]), 400, "damaged_image"),
+    "truncated": (request(encoded(draw(1, 1))[:3000]), 400, "damaged_image"),
     "too many pixels": (request(HUGE_GIF), 413, "too_many_pixels"),
     "bad top_k": (request(b"x", top_k=0), 400, "bad_top_k"),
     "bad debug": (request(b"x", debug="yes"), 400, "bad_debug"),
@@ -494,7 +494,7 @@ def test_efiss_search_prints_a_table_and_writes_a_sheet(service, photo, tmp_path
         assert sheet.width > 1000 and len(sheet.getcolors(1 << 24)) > 500
         height_of_one = sheet.height
 
-    (tmp_path / "other.jpg").write_bytes(encoded(draw(1, 1)[0]))
+    (tmp_path / "other.jpg").write_bytes(encoded(draw(1, 1)))
     done = efiss("search", str(tmp_path / "photo.jpg"), str(tmp_path / "other.jpg"), "--top_k", "7",
                  "--url", service.url, "--sheet", str(tmp_path / "sheet.png"),
                  folder=service.folder)  # fmt: skip
@@ -510,6 +510,6 @@ def test_efiss_search_says_what_is_wrong(service, tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     done = efiss("search", str(tmp_path / "notes.txt"), "--url", service.url, folder=tmp_path)
     assert done.returncode == 1 and "not a picture" in done.stderr
-    (tmp_path / "photo.jpg").write_bytes(encoded(draw(1, 1)[0]))
+    (tmp_path / "photo.jpg").write_bytes(encoded(draw(1, 1)))
     done = efiss("search", "photo.jpg", "--url", "http://127.0.0.1:1", folder=tmp_path)
     assert done.returncode == 1 and "is `efiss serve` running?" in done.stderr

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,8 +12,8 @@ import torch
 from click.testing import CliRunner
 
 from efiss.cli import main
+from photographs import queries
 from tests.running import ROOT
-from tests.training import drawn
 from trainer import processes
 from trainer.processes import ProcessesError, join, share
 
@@ -51,10 +52,9 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    for index in range(24):
-        jpeg, _, colour = drawn(index)
-        (folder / colour).mkdir(exist_ok=True)
-        (folder / colour / f"{index}.jpg").write_bytes(jpeg)
+    for photograph in queries():
+        (folder / photograph.label).mkdir(exist_ok=True)
+        shutil.copy(photograph.file, folder / photograph.label)
     return folder
 
 

@@ -239,7 +239,11 @@ def test_bfloat16_trains_nearly_as_float32(examples, tmp_path):
         losses.append(told[-1].losses)
         states.append(network.state_dict())
     assert losses[0] != losses[1]
-    assert losses[0] == {name: pytest.approx(value, rel=0.05) for name, value in losses[1].items()}
+    assert losses[0] == {
+        # bfloat16 keeps 8 bits, so a similarity of 1 is off by up to 0.004.
+        name: pytest.approx(value, rel=0.05, abs=0.004)
+        for name, value in losses[1].items()
+    }
     assert all(value.dtype == states[0][name].dtype for name, value in states[1].items())
     assert not equal(*states)
 
