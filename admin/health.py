@@ -14,8 +14,7 @@ from admin import jobs
 from admin.jobs import Jobs
 from admin.settings import Settings
 from efiss_client import Client, ServiceError
-from searcher import versions
-from searcher.versions import VersionError
+from searcher.version import VersionError, read_manifest
 
 ANSWER_SECONDS = 5
 
@@ -66,10 +65,10 @@ def _search(settings: Settings) -> dict:
 
 def _index(settings: Settings) -> dict:
     try:
-        live = versions.live(settings.index_root)
+        live = settings.index.live()
         if live is None:
             return {"index_database_version": None}
-        manifest = versions.read_manifest(settings.index_root / live)
+        manifest = read_manifest(settings.index_root / live)
     except (VersionError, OSError) as error:
         return {"message": str(error)}
     created = datetime.datetime.fromisoformat(manifest.created)
@@ -101,7 +100,7 @@ class _Figures:
         yield counted
         running = self._jobs.running() is not None
         yield _gauge("efiss_admin_job_running", "1 while a reindex job runs.", running)
-        names = versions.versions(self._settings.index_root)
+        names = self._settings.index.versions()
         yield _gauge("efiss_index_versions", "Versions in the index folder.", len(names))
         index = _index(self._settings)
         if "rows" in index:
@@ -111,7 +110,7 @@ class _Figures:
                 "Seconds since the live version was built.",
                 index["age_seconds"],
             )
-        if when := versions.reindexed(self._settings.index_root):
+        if when := self._settings.index.reindexed():
             yield _gauge(
                 "efiss_reindex_last_success_timestamp_seconds",
                 "When a reindex last succeeded, whoever ran it, Unix time.",

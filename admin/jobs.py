@@ -12,7 +12,7 @@ from pathlib import Path
 
 from indexer.outcome import DONE, NOTHING_NEW, REFUSED
 from machine.settings import SettingError
-from searcher import versions
+from searcher.version import now
 
 FOLDER = ".admin"
 
@@ -99,7 +99,7 @@ class Jobs:
                 "UPDATE jobs SET state = ?, ended = ?, message = ? WHERE state = ?",
                 (
                     INTERRUPTED,
-                    versions.now(),
+                    now(),
                     "the admin service ended while this job ran; what was hashed is kept",
                     RUNNING,
                 ),
@@ -116,7 +116,7 @@ class Jobs:
                 raise Busy(running.id)
             done = database.execute(
                 "INSERT INTO jobs (state, created, request, done, total) VALUES (?, ?, ?, 0, 0)",
-                (RUNNING, versions.now(), json.dumps(request)),
+                (RUNNING, now(), json.dumps(request)),
             )
         return self.get(done.lastrowid)
 

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from admin.errors import Refusal
-from searcher import versions
+from searcher.index import Index
 from searcher.search import OpenVersion, open_version
-from searcher.versions import VersionError
+from searcher.version import VersionError
 
 MOST_OPEN = 2
 """The live one and one more; what a removed version took on disk is free once it is closed."""
@@ -16,15 +16,15 @@ MOST_OPEN = 2
 log = logging.getLogger(__name__)
 
 
-def opened(root: Path, version: str | None = None) -> OpenVersion:
-    """A version in the index folder `root`, the live one unless one is named.  Raises Refusal."""
-    version = versions.live(root) if version is None else version
+def opened(index: Index, version: str | None = None) -> OpenVersion:
+    """A version of the index, the live one unless one is named.  Raises Refusal."""
+    version = index.live() if version is None else version
     if version is None:
         raise Refusal(
             404, "no_live_version", "no version is live yet; index a catalogue and activate it"
         )
     try:
-        folder = versions.existing(root, version)
+        folder = index.folder(version)
     except VersionError:
         raise Refusal(
             404, "unknown_version", "there is no such version; /api/versions lists them"

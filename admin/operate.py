@@ -9,9 +9,9 @@ from admin.access import authorised, limited
 from admin.errors import Refusal
 from admin.settings import Settings
 from machine.settings import SettingError
-from searcher import milvus, report, switch, versions
+from searcher import milvus, report, switch
 from searcher.switch import Switch
-from searcher.versions import VersionError
+from searcher.version import VersionError, read_manifest
 
 
 class Activation(BaseModel):
@@ -23,7 +23,7 @@ class Activation(BaseModel):
 
 
 def router(settings: Settings) -> APIRouter:
-    root = settings.index_root
+    index = settings.index
     routes = APIRouter(prefix="/api", tags=["versions"])
     changing = [Depends(authorised), Depends(limited("60/minute", "switch"))]
 
@@ -35,14 +35,12 @@ def router(settings: Settings) -> APIRouter:
     @routes.get("/versions")
     def listed() -> dict:
         """The versions, the lowest number first."""
-        live, way_back = versions.live(root), versions.before(root)
+        live, way_back = index.live(), index.before()
         target = way_back[-1] if way_back else None
         return {
             "live": live,
             "rollback_to": target,
-            "versions": [
-                _described(settings, name, live, target) for name in versions.versions(root)
-            ],
+            "versions": [_described(settings, name, live, target) for name in index.versions()],
         }
 
     @routes.get("/versions/{version}/report", dependencies=[Depends(authorised)])
@@ -60,12 +58,12 @@ def router(settings: Settings) -> APIRouter:
         """Make a version live; answers when every worker answers from it."""
         _existing(settings, version)
         force = wanted is not None and wanted.force
-        return _switched(lambda: switch.activate(root, version, milvus.place(), force=force))
+        return _switched(lambda: switch.activate(index, version, milvus.place(), force=force))
 
     @routes.post("/rollback", dependencies=changing)
     def roll_back() -> dict:
         """Make the version live that was live before; again, the one before that."""
-        return _switched(lambda: switch.roll_back(root, milvus.place()))
+        return _switched(lambda: switch.roll_back(index, milvus.place()))
 
     return routes
 
@@ -78,7 +76,7 @@ def _described(settings: Settings, name: str, live: str | None, target: str | No
         "damaged": None,
     }
     try:
-        manifest = versions.read_manifest(settings.index_root / name)
+        manifest = read_manifest(settings.index_root / name)
         judged = report.stored(settings.index_root / name)
     except VersionError as error:
         return described | {"damaged": str(error)}
@@ -88,14 +86,14 @@ def _described(settings: Settings, name: str, live: str | None, target: str | No
         "created": manifest.created,
         "index_mode": manifest.index_mode,
         "model": manifest.model,
-        "bytes": sum(file["bytes"] for file in manifest.files.values()),
+        "bytes": manifest.size,
         "verified": judged.verdict if judged else None,
     }
 
 
 def _existing(settings: Settings, version: str):
     try:
-        return versions.existing(settings.index_root, version)
+        return settings.index.folder(version)
     except VersionError:
         raise Refusal(
             404, "unknown_version", "there is no such version; /api/versions lists them"

@@ -18,11 +18,10 @@ from admin.errors import Refusal
 from admin.jobs import Job
 from admin.runner import options
 from admin.settings import Settings
-from searcher import versions
-from searcher.versions import VersionError
+from searcher.version import NUMBER, VersionError
 
 NEWEST_JOBS = 50
-_VERSION = r"^(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){2}$"
+_VERSION = f"^{NUMBER}$"
 
 
 class ReindexRequest(BaseModel):
@@ -157,7 +156,7 @@ def _sentence(field: str, error: Mapping) -> str:
 def _check_number(settings: Settings, version: str | None) -> None:
     try:
         if version:
-            versions.check_new(settings.index_root, version)
+            settings.index.check_new(version)
     except VersionError:
         raise Refusal(
             409, "version_exists", f"version {version} exists; choose a new number or leave it out"
@@ -166,7 +165,7 @@ def _check_number(settings: Settings, version: str | None) -> None:
 
 def _check_no_other(store: jobs.Jobs, settings: Settings) -> None:
     """One from a timer or a shell is no job of this service, and runs as well."""
-    if store.running() is None and versions.is_reindexing(settings.index_root):
+    if store.running() is None and settings.index.is_reindexing():
         raise Refusal(
             409, "reindex_running", "`efiss reindex` runs outside of this service; wait for it"
         )

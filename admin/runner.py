@@ -18,7 +18,7 @@ from admin import jobs
 from admin.jobs import Job, Jobs
 from admin.settings import Settings
 from machine.processes import end_with_parent
-from searcher import versions
+from searcher.version import now
 
 LONGEST_LINE = 2**20
 STOP_SECONDS = 20
@@ -93,7 +93,7 @@ class Runner:
             ending = await self._ending(id, options)
         except Exception as error:  # whatever it is, the job must not seem to run for ever
             ending = {"state": jobs.FAILED, "message": f"the reindex could not be run: {error}"}
-        ending |= {"ended": versions.now(), "rate": None, "seconds_left": None}
+        ending |= {"ended": now(), "rate": None, "seconds_left": None}
         while True:
             try:
                 return await self._change(id, **ending)

@@ -61,7 +61,7 @@ def router(settings: Settings) -> APIRouter:
     @routes.get("/catalogue", response_model=dict)
     def catalogue():
         """The live version: how many pictures it has, in which shops."""
-        version = opened(settings.index_root)
+        version = opened(settings.index)
         manifest = version.manifest
         described = {
             "index_database_version": manifest.version,

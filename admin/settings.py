@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 
 from machine.settings import SettingError, port, whole_number
+from searcher.index import Index
 
 FEWEST_LETTERS = 16
 """Of a token; shorter ones can be guessed."""
@@ -56,6 +57,10 @@ class Settings:
             models=Path(_text("EFISS_MODELS") or "torchscripts_models"),
             config=config,
         )
+
+    @property
+    def index(self) -> Index:
+        return Index(self.index_root)
 
     @property
     def url(self) -> str:

@@ -61,7 +61,7 @@ def router(settings: Settings) -> APIRouter:
         known = request.headers.get("if-none-match", "")
 
         def answer() -> Response:
-            if opened(settings.index_root, version).row(path) is None:
+            if opened(settings.index, version).row(path) is None:
                 raise Refusal(404, "unknown_path", "the version has no picture with this path")
             return _answer(path, known, most_pixels)
 

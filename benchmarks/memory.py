@@ -18,7 +18,7 @@ import synthetic
 from efiss.commands.options import MODEL_PATH
 from hashing.codes import CODE_BYTES
 from searcher import OpenVersion, open_version
-from searcher.versions import DEFAULT
+from searcher.publish import DEFAULT
 
 COUNTS = (10, 1000)
 """Rows that are asked for, in turn."""

@@ -20,7 +20,7 @@ import synthetic
 from efiss.commands.options import MODEL_PATH
 from hashing.codes import CODE_BITS
 from searcher import OpenVersion, columns, open_version
-from searcher.versions import DEFAULT, FAST
+from searcher.publish import DEFAULT, FAST
 
 SIZES = (100_000, 1_000_000, 10_000_000)
 KINDS = ("clustered", "uniform", "model")

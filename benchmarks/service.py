@@ -22,8 +22,8 @@ from efiss_client import PATH
 from hashing.model import find_model
 from machine.settings import available_cores
 from photographs import queries
-from searcher import versions
-from searcher.versions import DEFAULT
+from searcher.index import Index
+from searcher.publish import DEFAULT
 from serving.archive import write_archive
 from serving.service import Service, Settings
 
@@ -57,8 +57,8 @@ def service(model_path: Path, rows: int, queries: int, clients: tuple[int, ...],
         model = find_model(model_path)
         synthetic.publish(folder / "index", "0.0.1", codes[:10], DEFAULT, model)  # in the archive
         synthetic.publish(folder / "index", "1.0.0", codes, DEFAULT, model)
-        versions.activate(folder / "index", "1.0.0")
-        write_archive(folder / "index", "0.0.1", folder / "store")
+        Index(folder / "index").activate("1.0.0")
+        write_archive(Index(folder / "index"), "0.0.1", folder / "store")
         settings = Settings.from_environment()
         requests = {"ping": [None], "code": _code_requests(asked), "image": _image_requests()}
         figures = []

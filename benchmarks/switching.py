@@ -28,8 +28,8 @@ from efiss.commands.options import MODEL_PATH
 from efiss_client import PATH
 from hashing.model import find_model, read_sidecar
 from photographs import queries
-from searcher import versions
-from searcher.versions import DEFAULT
+from searcher.index import Index
+from searcher.publish import DEFAULT
 from serving.archive import write_archive
 from serving.service import Service, Settings
 
@@ -85,7 +85,7 @@ def switching(model_path: Path, rows: int, clients: int, seconds: int, out: Path
     with tempfile.TemporaryDirectory(prefix="efiss-") as name:
         folder = Path(name)
         _publish_all(folder / "index", rows, find_model(model_path), folder)
-        write_archive(folder / "index", FIRST, folder / "store")
+        write_archive(Index(folder / "index"), FIRST, folder / "store")
         settings = Settings.from_environment()
         with (
             open(folder / "service.log", "w") as log,
@@ -113,7 +113,7 @@ def _publish_all(root: Path, rows: int, model: Path, folder: Path) -> None:
     with open(root / DAMAGED / "index.bin", "r+b") as file:
         file.seek(1000)
         file.write(b"\0" * 1000)
-    versions.activate(root, FIRST)
+    Index(root).activate(FIRST)
 
 
 def _other_model(model: Path, folder: Path) -> Path:
@@ -201,7 +201,7 @@ def _switch(root: Path, pause: float) -> tuple[list[Life], dict[str, int]]:
         elif done.returncode != 0:
             raise click.ClickException(done.stderr)
         else:
-            version, since = versions.activation(root)
+            version, since = Index(root).activation()
             lives[-1] = dataclasses.replace(lives[-1], end=returned)
             lives.append(Life(version, since / 1e9))
         click.echo(f"{' '.join(step)}: {done.stdout.strip() or done.stderr.strip()}")

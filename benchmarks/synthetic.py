@@ -7,8 +7,9 @@ import numpy as np
 
 from hashing.codes import CODE_BYTES
 from hashing.model import read_sidecar
-from searcher import versions
 from searcher.columns import Paths
+from searcher.index import Index
+from searcher.publish import Contents
 
 SHOPS = 3000
 ROWS_A_CENTRE, SPREAD, AWAY = 50, 0.06, 0.03
@@ -68,7 +69,7 @@ def publish(
     """A version of these codes in the index folder `root`, as if `model` had made them: its
     folder."""
     sidecar = model and read_sidecar(model)
-    contents = versions.Contents(
+    contents = Contents(
         codes=codes,
         paths=paths(len(codes)),
         rejected=[],
@@ -78,6 +79,6 @@ def publish(
         catalogue={"database": "", "sha256": "", "lines": len(codes)},
         index_mode=index_mode,
     )
-    with versions.writing(root):
-        versions.publish(root, version, contents)
+    with Index(root).writing():
+        publish(Index(root), version, contents)
     return root / version

@@ -13,7 +13,9 @@ import numpy as np
 from efiss.commands.options import MODEL_PATH
 from hashing.codes import pack, unpack
 from hashing.model import find_model, read_sidecar
-from searcher import open_version, versions
+from searcher import open_version
+from searcher.index import Index
+from searcher.publish import Contents, publish
 
 SIZES = (100_000, 1_000_000)
 COUNTS = (10, 1000)
@@ -91,7 +93,7 @@ def _outputs(rng, codes: np.ndarray) -> np.ndarray:
 
 def _open(folder: Path, codes: np.ndarray, model: Path):
     sidecar = read_sidecar(model)
-    contents = versions.Contents(
+    contents = Contents(
         codes=codes,
         paths=["a.jpg"] * len(codes),
         rejected=[],
@@ -100,8 +102,8 @@ def _open(folder: Path, codes: np.ndarray, model: Path):
         model_sha256=sidecar.sha256,
         catalogue={"database": "", "sha256": "", "lines": len(codes)},
     )
-    with versions.writing(folder):
-        versions.publish(folder, "1.0.0", contents)
+    with Index(folder).writing():
+        publish(Index(folder), "1.0.0", contents)
     return open_version(folder / "1.0.0")
 
 

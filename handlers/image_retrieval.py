@@ -30,9 +30,10 @@ from handlers.request import (
 from hashing.model import ModelError
 from hashing.picture import PictureError
 from machine import settings
+from searcher.index import Index
 from searcher.live import Follower, Serving, StillOpening, UnknownVersion
 from searcher.milvus import Unavailable
-from searcher.versions import VersionError
+from searcher.version import VersionError
 
 _PHRASES = {
     400: "Bad Request",
@@ -61,7 +62,9 @@ class ImageRetrievalHandler:
         root = os.environ.get("EFISS_INDEX")
         packed = Path(properties["model_dir"]) / PACKED_VERSION
         self._follower = Follower(
-            Path(root) if root else None, packed if packed.is_dir() else None, _device(properties)
+            Index(Path(root)) if root else None,
+            packed if packed.is_dir() else None,
+            _device(properties),
         )
         self._access_log = settings.access_log()
         self._metrics = Metrics(context)

@@ -9,9 +9,10 @@ from hashing.codes import CODE_BYTES
 from hashing.model import find_model, read_sidecar
 from machine.errors import Problem
 from machine.files import sha256_of
-from searcher import versions
 from searcher.columns import Paths
-from searcher.versions import Manifest
+from searcher.index import Index
+from searcher.publish import Contents, publish
+from searcher.version import Manifest
 
 CODE_COLUMN = "code"
 """Of a parquet file: 8 bytes a row."""
@@ -43,7 +44,8 @@ def import_codes(order: ImportOrder) -> Manifest:
 
     Raises ImportingError, ModelError, VersionError or OSError, with nothing published.
     """
-    versions.check_new(order.index_root, order.version, order.replace)
+    index = Index(order.index_root)
+    index.check_new(order.version, order.replace)
     codes = read_codes(order.codes)
     paths = read_paths(order.database)
     if len(codes) != len(paths):
@@ -53,7 +55,7 @@ def import_codes(order: ImportOrder) -> Manifest:
         )
     model = find_model(order.model_path) if order.model_path else None
     sidecar = read_sidecar(model) if model else None
-    contents = versions.Contents(
+    contents = Contents(
         codes=codes,
         paths=paths,
         rejected=[],
@@ -67,8 +69,8 @@ def import_codes(order: ImportOrder) -> Manifest:
         },
         index_mode=order.index_mode,
     )
-    with versions.writing(order.index_root):
-        return versions.publish(order.index_root, order.version, contents, order.replace)
+    with index.writing():
+        return publish(index, order.version, contents, order.replace)
 
 
 def read_codes(path: Path) -> np.ndarray:

@@ -16,10 +16,10 @@ import numpy as np
 from hashing.codes import CODE_BITS, unpack
 from indexer.sample import hashed_again, sample
 from machine.settings import SettingError
-from searcher import versions
-from searcher.report import Measure, Report, shown, stored
+from searcher.index import Index
+from searcher.report import Measure, Report, shown, store, stored
 from searcher.search import OpenVersion, Selection, open_version
-from searcher.versions import VersionError
+from searcher.version import VersionError, model_of, now
 
 QUERIES = 200
 """Pictures whose nearest are compared between two versions, and timed."""
@@ -69,7 +69,7 @@ def read_thresholds(path: Path) -> Thresholds:
 
 
 def judge(
-    root: Path,
+    index: Index,
     version: str,
     thresholds: Thresholds,
     device: str = "cpu",
@@ -82,10 +82,8 @@ def judge(
     progress(done, total) with the pictures hashed again.
     Raises VersionError when the version is damaged, ModelError, SettingError, OSError.
     """
-    folder = versions.existing(root, version)
-    if problems := versions.verify(folder):
-        raise VersionError(f"version {version} is damaged: " + "; ".join(problems))
-    candidate, other = open_version(folder), _other(root, version)
+    folder = index.verified(version)
+    candidate, other = open_version(folder), _other(index, version)
     spread = _spread(candidate)
     measures = [
         *_rows(candidate, other, thresholds),
@@ -96,23 +94,23 @@ def judge(
     report = Report(
         version=version,
         against=other.manifest.version if other else None,
-        created=versions.now(),
+        created=now(),
         measures=measures,
         refusals=[_sentence(measure) for measure in measures if measure.refused],
         rolled_back=_rolled_back(folder),
     )
-    versions.write_report(root, version, report.as_json())
+    store(index, report)
     return report
 
 
-def _other(root: Path, version: str) -> OpenVersion | None:
+def _other(index: Index, version: str) -> OpenVersion | None:
     """The version to compare with; one that is damaged is no measure."""
-    live, before = versions.live(root), versions.before(root)
+    live, before = index.live(), index.before()
     name = (before[-1] if before else None) if live == version else live
     if name is None:
         return None
     try:
-        return open_version(root / name)
+        return open_version(index.root / name)
     except VersionError:
         return None
 
@@ -180,7 +178,7 @@ def _self_retrieval(
     """Whether pictures of the catalogue, hashed again, find their own row among those at distance
     0.  largest: more rows than that do not have the same code."""
     wanted = min(largest + 1, index.manifest.rows)
-    rows, model_path = sample(index, thresholds.sample), versions.model_of(folder)
+    rows, model_path = sample(index, thresholds.sample), model_of(folder)
     count, unreadable, found = len(rows), 0, 0
     codes: Iterable[np.ndarray | None]
     if model_path is None:  # nothing to hash with: the codes at least find themselves

@@ -15,8 +15,10 @@ from hashing.model import Model, find_model
 from indexer.catalogue import Catalogue, read_catalogue
 from indexer.known_codes import KnownCodes
 from machine.errors import Problem
-from searcher import versions
-from searcher.versions import Manifest
+from machine.files import write_whole
+from searcher.index import Index
+from searcher.publish import Contents, holds, publish, rejected_csv
+from searcher.version import Manifest, read_manifest
 
 
 class IndexingError(Problem):
@@ -57,6 +59,10 @@ class Order:
     """threads or ray."""
     ray_address: str | None = None
     """Of a Ray cluster that runs; None starts one here."""
+
+    @property
+    def index(self) -> Index:
+        return Index(self.index_root)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +116,7 @@ def _index(order: Order, progress: Progress) -> Summary:
     # Of a cluster's GPUs this machine need not have one.
     model = Model.load(order.model_path, "cpu" if order.engine == "ray" else order.device)
     _check_image_size(order, model)
-    with versions.writing(order.index_root):
+    with order.index.writing():
         # Again, before the work: what a killed --force left half-replaced has come back by now.
         _check_number(order)
         version, alike = _number(order)
@@ -123,9 +129,9 @@ def _index(order: Order, progress: Progress) -> Summary:
 
 
 def _check_number(order: Order) -> None:
-    is_there = order.version in versions.versions(order.index_root)
+    is_there = order.version in order.index.versions()
     if order.version is not None and not (order.resume and is_there):
-        versions.check_new(order.index_root, order.version, order.replace)
+        order.index.check_new(order.version, order.replace)
 
 
 def _number(order: Order) -> tuple[str, list[str]]:
@@ -133,9 +139,9 @@ def _number(order: Order) -> tuple[str, list[str]]:
     same."""
     if order.version is not None:
         return order.version, [order.version] if order.resume else []
-    newest = versions.versions(order.index_root)[-1:]
-    alike = [name for name in (versions.live(order.index_root), *newest) if name]
-    return versions.next_minor(order.index_root), alike
+    newest = order.index.versions()[-1:]
+    alike = [name for name in (order.index.live(), *newest) if name]
+    return order.index.next_minor(), alike
 
 
 def _engine(order: Order) -> Engine:
@@ -220,9 +226,9 @@ def _publish(
     kept[list(rows.rejected)] = False
     rejected = [(rows.paths[row], reason) for row, reason in rows.rejected.items()]
     if not kept.any() or len(rejected) / len(kept) > order.max_rejected:
-        versions.write_rejected(report, rejected)
+        write_whole(report, rejected_csv(rejected))
         raise IndexingError(_too_many(rejected, len(kept), order.max_rejected, report))
-    contents = versions.Contents(
+    contents = Contents(
         codes=rows.codes[kept],
         paths=[rows.paths[row] for row in np.flatnonzero(kept).tolist()],
         rejected=rejected,
@@ -236,11 +242,11 @@ def _publish(
         },
         index_mode=order.index_mode,
     )
-    same = next((name for name in alike if versions.holds(root / name, contents)), None)
+    same = next((name for name in alike if holds(root / name, contents)), None)
     if same is None:
-        manifest = versions.publish(root, version, contents, order.replace)
+        manifest = publish(order.index, version, contents, order.replace)
     else:
-        manifest = versions.read_manifest(root / same)
+        manifest = read_manifest(root / same)
     report.unlink(missing_ok=True)
     read = kept & ~rows.unchanged & ~rows.computed
     contents_of = rows.digests.view("V32")[:, 0]

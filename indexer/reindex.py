@@ -13,8 +13,9 @@ from indexer import judge
 from indexer.judge import Thresholds
 from indexer.outcome import DONE, NOTHING_NEW, REFUSED, Event, Outcome, Tell
 from indexer.pipeline import IndexingError, Order, Progress, Summary, index_catalogue
-from searcher import milvus, report, switch, versions
+from searcher import milvus, report, switch
 from searcher.report import Report
+from searcher.version import VersionError
 
 _SCRIPT = Path(__file__).with_name("extract_datalake.sh")
 
@@ -44,39 +45,39 @@ def reindex(plan: Plan, tell: Tell = lambda event: None) -> Outcome:
     Raises VersionError, CatalogueError, ModelError, IndexingError, SettingError,
     milvus.Unavailable or OSError; the live version is then as it was.
     """
-    root = plan.order.index_root
-    with versions.reindexing(root):
+    index = plan.order.index
+    with index.reindexing():
         if plan.datalake is not None:
             tell(Event("extract", message=f"listing {plan.datalake}"))
             tell(Event("extract", message=extract(plan.datalake, plan.order.database)))
         summary = _index(plan, tell)
-        version, live = summary.manifest.version, versions.live(root)
+        version, live = summary.manifest.version, index.live()
         if live == version:
-            if refused := switch.refusals(root):
-                raise versions.VersionError(
+            if refused := switch.refusals(index):
+                raise VersionError(
                     f"version {live} is live and holds just this catalogue, but {refused}; mend "
                     "that, or `efiss rollback` makes the version before live"
                 )
-            versions.note_reindexed(root)
+            index.note_reindexed()
             message = f"version {live} is live and holds just this catalogue"
-            return Outcome(NOTHING_NEW, version, live, message, report.stored(root / version))
-        if not summary.is_new and not plan.force and _was_rolled_back(root, version):
+            return Outcome(NOTHING_NEW, version, live, message, report.stored(index.root / version))
+        if not summary.is_new and not plan.force and _was_rolled_back(index.root / version):
             message = (
                 f"version {version} holds just this catalogue, and somebody rolled back from it: "
                 f"`efiss activate {version}` or --force takes it all the same"
             )
-            return Outcome(REFUSED, version, live, message, report.stored(root / version))
+            return Outcome(REFUSED, version, live, message, report.stored(index.root / version))
         if plan.where:
             tell(Event("publish", message=f"publishing {version} in Milvus"))
-            milvus.publish(root, version, plan.where, False, _counting("publish", tell))
+            milvus.publish(index, version, plan.where, False, _counting("publish", tell))
         judged = _check(plan, version, tell)
         if judged.verdict == report.REFUSED:
             message = f"version {version} stays off: {'; '.join(judged.refusals)}"
             _prune(plan, tell)  # or a catalogue that is refused every night fills the disk
             return Outcome(REFUSED, version, live, message, judged)
         tell(Event("activate", message=f"switching from {live or 'none'} to {version}"))
-        done = switch.activate(root, version, plan.where, plan.wait)
-        versions.note_reindexed(root)
+        done = switch.activate(index, version, plan.where, plan.wait)
+        index.note_reindexed()
         followed = f"{done.workers} workers answer" if done.workers else "no service follows now"
         tell(Event("activate", message=f"version {version} is live, {followed}"))
         _prune(plan, tell)
@@ -110,19 +111,19 @@ def _index(plan: Plan, tell: Tell) -> Summary:
     return summary
 
 
-def _was_rolled_back(root: Path, version: str) -> bool:
-    judged = report.stored(root / version)
+def _was_rolled_back(folder: Path) -> bool:
+    judged = report.stored(folder)
     return judged is not None and judged.rolled_back is not None
 
 
 def _check(plan: Plan, version: str, tell: Tell) -> Report:
-    root = plan.order.index_root
+    index = plan.order.index
     tell(Event("check", message=f"checking {version}"))
     judged = judge.judge(
-        root, version, plan.thresholds, plan.order.device, _counting("check", tell)
+        index, version, plan.thresholds, plan.order.device, _counting("check", tell)
     )
     if plan.force:
-        judged = report.force(root, version) or judged
+        judged = report.force(index, version) or judged
     tell(Event("check", message=f"version {version}: {judged.verdict}"))
     return judged
 
@@ -131,8 +132,8 @@ def _prune(plan: Plan, tell: Tell) -> None:
     """What cannot be removed now is no failure."""
     tell(Event("prune"))
     try:
-        removed = switch.prune(plan.order.index_root, plan.keep)
-    except (versions.VersionError, OSError) as error:
+        removed = switch.prune(plan.order.index, plan.keep)
+    except (VersionError, OSError) as error:
         tell(Event("prune", message=f"old versions stay: {error}"))
         return
     tell(Event("prune", message=f"removed {', '.join(removed) or 'nothing'}"))

@@ -9,19 +9,19 @@ from typing import BinaryIO
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
+def written_whole(path: Path, staged: Path | None = None) -> Iterator[BinaryIO]:
     """A file to write; at the end of the block it takes the place of `path`.
 
     It is written beside its place, as `.NAME.new`, fsynced and renamed, and the folder is fsynced:
     after a kill or a power failure at any moment `path` is as it was before, or complete.  When the
-    block raises, nothing changes.  For one writer of a path at a time.  Raises OSError.
+    block raises, nothing changes.  For one writer of a path at a time.  staged: another place to
+    write it at first, on the same file system, where the folder is to hold nothing half-made.
+    Raises OSError.
     """
-    staged = path.with_name(f".{path.name}.new")
+    staged = staged or path.with_name(f".{path.name}.new")
     try:
-        with open(staged, "wb") as file:
+        with written_synced(staged) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
         os.replace(staged, path)
     except BaseException as error:
         with contextlib.suppress(OSError):  # there is no folder that it could be in
@@ -32,9 +32,25 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, staged: Path | None = None) -> None:
     """Let `path` hold `data`, as `written_whole` does it.  Raises OSError."""
-    with written_whole(path) as file:
+    with written_whole(path, staged) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def written_synced(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, fsynced at the end of the block; for files of a folder that others read only
+    once it is renamed as a whole.  Raises OSError."""
+    with open(path, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_synced(path: Path, data: bytes | memoryview) -> None:
+    """Write `data` to `path`, as `written_synced` does it.  Raises OSError."""
+    with written_synced(path) as file:
         file.write(data)
 
 

@@ -11,6 +11,9 @@ import socket
 import time
 from pathlib import Path
 
+from machine.files import write_whole
+from searcher.index import Index
+
 _FOLDER = ".workers"
 TOUCH_SECONDS = 2
 SILENT_SECONDS = 15
@@ -21,21 +24,20 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Word:
-    """What one worker says of itself.
-
-    version: what it answers from.  asked: the version that was last activated, as far as it has
-    seen, and activated, when that was (ns, `searcher.versions.activation`).  refused: why it does
-    not answer from the one that was asked for.  pinned: versions that it holds open because
-    requests named them.
-    """
+    """What one worker says of itself."""
 
     host: str
     pid: int
     version: str
+    """What it answers from."""
     asked: str | None
+    """The version that was last activated, as far as it has seen."""
     activated: int | None
+    """When that was, in ns (`Index.activation`)."""
     refused: str | None
+    """Why it does not answer from the one that was asked for."""
     pinned: list[str]
+    """Versions that it holds open because requests named them."""
 
     @property
     def name(self) -> str:
@@ -43,11 +45,11 @@ class Word:
 
 
 class Acknowledgement:
-    """The word that this process leaves in the index folder `root`."""
+    """The word that this process leaves in the index folder."""
 
-    def __init__(self, root: Path):
-        self._root = root
-        self._path = root / _FOLDER / f"{socket.gethostname()}-{os.getpid()}.json"
+    def __init__(self, index: Index):
+        self._index = index
+        self._path = index.root / _FOLDER / f"{socket.gethostname()}-{os.getpid()}.json"
         self._said: dict | None = None
         self._has_failed = False
 
@@ -59,11 +61,9 @@ class Acknowledgement:
         word, path = Word(socket.gethostname(), os.getpid(), **fields), self._path
         try:
             path.parent.mkdir(exist_ok=True)
-            for gone in _words(self._root)[1]:
+            for gone in _words(self._index)[1]:
                 gone.unlink(missing_ok=True)
-            staged = path.with_suffix(".tmp")
-            staged.write_text(json.dumps(dataclasses.asdict(word)), encoding="utf-8")
-            os.replace(staged, path)
+            write_whole(path, json.dumps(dataclasses.asdict(word)).encode())
             self._said, self._has_failed = fields, False
         except OSError as error:
             if not self._has_failed:  # once: it is tried again at every look
@@ -78,15 +78,15 @@ class Acknowledgement:
             self._said = None  # removed: left again at the next look
 
 
-def alive(root: Path) -> list[Word]:
+def alive(index: Index) -> list[Word]:
     """The words of the workers that live."""
-    return _words(root)[0]
+    return _words(index)[0]
 
 
-def _words(root: Path) -> tuple[list[Word], list[Path]]:
+def _words(index: Index) -> tuple[list[Word], list[Path]]:
     """The words of those that live, and the files of those that are gone."""
     living, gone = [], []
-    for path in sorted((root / _FOLDER).glob("*.json")):
+    for path in sorted((index.root / _FOLDER).glob("*.json")):
         host, _, pid = path.stem.rpartition("-")
         try:
             if host == socket.gethostname():

@@ -19,10 +19,11 @@ from pathlib import Path
 
 from hashing.model import Model, read_sidecar
 from machine.errors import Problem
-from searcher import milvus, versions
+from searcher import milvus
 from searcher.acknowledgements import TOUCH_SECONDS, Acknowledgement
+from searcher.index import Index
 from searcher.search import OpenVersion, open_version
-from searcher.versions import VersionError
+from searcher.version import VersionError, model_of, parse
 
 POLL_SECONDS = 0.5
 MOST_PINNED = 2
@@ -57,20 +58,20 @@ class StillOpening(Problem):
 
 
 class Follower:
-    """Serves the live version of `root`; without one, the version in the folder `packed`.
+    """Serves the live version of `index`; without one, the version in the folder `packed`.
 
-    device: where models run.  root: the index folder, or None to serve `packed` for good.  They
-    are searched in Milvus when the environment says so (`milvus.place`).
+    device: where models run.  index: None to serve `packed` for good.  They are
+    searched in Milvus when the environment says so (`milvus.place`).
     Raises VersionError, ModelError or milvus.Unavailable when there is nothing to serve, and
     SettingError.
     """
 
-    def __init__(self, root: Path | None, packed: Path | None, device: str):
-        self._root, self._packed, self._device = root, packed, device
+    def __init__(self, index: Index | None, packed: Path | None, device: str):
+        self._index, self._packed, self._device = index, packed, device
         self._milvus = milvus.place()
-        self._asked = versions.activation(root) if root else None
+        self._asked = index.activation() if index else None
         self._pinned = _Pinned(self._open)
-        self._acknowledgement = Acknowledgement(root) if root else None
+        self._acknowledgement = Acknowledgement(index) if index else None
         self._has_changed = False
         self.serving: Serving | None = None
         self.serving, self._refused = self._first()
@@ -80,7 +81,7 @@ class Follower:
         """Follow CURRENT from now on, in daemon threads.  `told` is called with what answers, at
         once and whenever it is another."""
         told(self.serving)
-        if not self._root:
+        if not self._index:
             return
         threading.Thread(
             target=self._watch, args=[told], name="index-follower", daemon=True
@@ -89,7 +90,7 @@ class Follower:
 
     def check(self) -> None:
         """Look at CURRENT once and open what it names, if it was activated since the last look."""
-        asked = versions.activation(self._root)
+        asked = self._index.activation()
         if asked is not None and asked != self._asked:
             self._asked = asked
             self._change()
@@ -102,7 +103,7 @@ class Follower:
         version = self._asked[0]
         self._has_changed = True
         try:
-            with _in_turn(self._root):
+            with _in_turn(self._index):
                 self.serving = self._open_asked()
         except Exception as error:  # whatever it is, the old version goes on
             self._refused = str(error)
@@ -124,11 +125,11 @@ class Follower:
         """
         if version == self.serving.version:
             return self.serving
-        existing = versions.versions(self._root) if self._root else []
+        existing = self._index.versions() if self._index else []
         if version in existing:
-            return self._pinned.get(self._root / version)
+            return self._pinned.get(self._index.root / version)
         # The packed version answers while none is live, and is in no folder of versions.
-        others = ", ".join(sorted({*existing, self.serving.version}, key=versions.parse))
+        others = ", ".join(sorted({*existing, self.serving.version}, key=parse))
         raise UnknownVersion(f"there is no version {version}; those that exist: {others}")
 
     def _watch(self, told: Callable[[Serving], None]) -> None:
@@ -154,7 +155,9 @@ class Follower:
         """What to start with, and why it is not what CURRENT names."""
         if self._asked is None:
             if self._packed is None:
-                raise VersionError(f"no version is live in {self._root}; run `efiss activate`")
+                raise VersionError(
+                    f"no version is live in {self._index.root}; run `efiss activate`"
+                )
             return self._open(self._packed), None
         try:
             return self._open_asked(), None
@@ -165,12 +168,12 @@ class Follower:
             return self._open(self._packed), str(error)
 
     def _open_asked(self) -> Serving:
-        return self._open(versions.existing(self._root, self._asked[0]))
+        return self._open(self._index.folder(self._asked[0]))
 
     def _open(self, folder: Path) -> Serving:
         where = self._milvus
         index = milvus.open_version(folder, where) if where else open_version(folder)
-        path = versions.model_of(folder)
+        path = model_of(folder)
         if path is None:
             return Serving(index, None)
         sidecar = read_sidecar(path)
@@ -195,12 +198,12 @@ class Follower:
 
 
 @contextlib.contextmanager
-def _in_turn(root: Path) -> Iterator[None]:
+def _in_turn(index: Index) -> Iterator[None]:
     """Have one worker after the other open a version: opening a model stops a worker for a tenth of
     a second or two (torch holds the interpreter lock), and the others answer meanwhile."""
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):  # a folder that is read-only: all at once
-            lock = held.enter_context(open(root / ".opening", "a"))
+            lock = held.enter_context(open(index.root / ".opening", "a"))
             deadline = time.monotonic() + TURN_SECONDS
             while time.monotonic() < deadline:
                 try:

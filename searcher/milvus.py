@@ -32,9 +32,9 @@ import numpy as np
 from hashing.codes import CODE_BITS, CODE_BYTES
 from machine.errors import Problem
 from machine.settings import SettingError
-from searcher import versions
+from searcher.index import Index
 from searcher.search import OpenVersion, Selection, in_order
-from searcher.versions import Manifest, VersionError
+from searcher.version import Manifest, VersionError, open_index, read_manifest
 
 ALIAS = "efiss_live"
 BATCH = 5000
@@ -98,7 +98,7 @@ def place(backend: str | None = None, uri: str | None = None) -> Place | None:
 
 
 def publish(
-    root: Path,
+    index: Index,
     version: str,
     where: Place,
     replace: bool = False,
@@ -110,11 +110,9 @@ def publish(
     continued.  replace: a collection of this name that holds something else is replaced.  show: is
     called with rows done and rows in all.  Raises VersionError, Unavailable.
     """
-    folder = versions.existing(root, version)
-    if problems := versions.verify(folder):
-        raise VersionError(f"version {version} is damaged: " + "; ".join(problems))
-    manifest = versions.read_manifest(folder)
-    nearest, columns = versions.open_index(folder, manifest)
+    folder = index.verified(version)
+    manifest = read_manifest(folder)
+    nearest, columns = open_index(folder, manifest)
     shops = [_text(name) for name in columns.shops]
     name = collection_of(version)
     with _Asking(where):
@@ -159,9 +157,9 @@ def publish(
     return manifest.rows - first
 
 
-def check(root: Path, version: str, where: Place) -> None:
+def check(index: Index, version: str, where: Place) -> None:
     """Raise VersionError unless the version is completely published; Unavailable."""
-    MilvusVersion(versions.existing(root, version), where)
+    MilvusVersion(index.folder(version), where)
 
 
 def point_alias(where: Place, version: str) -> None:
@@ -274,7 +272,7 @@ class MilvusVersion(OpenVersion):
     def __init__(self, folder: Path, where: Place):
         """folder: needs to hold the manifest only.  Raises VersionError when the collection is not
         there, is of another build or incomplete; Unavailable."""
-        self.manifest = versions.read_manifest(folder)
+        self.manifest = read_manifest(folder)
         self._asking = _Asking(where)
         self._name = collection_of(self.manifest.version)
         with self._asking:

@@ -1,47 +1,52 @@
 """What was found when a version was judged: the report that is stored in it."""
 
 import dataclasses
+import json
 from pathlib import Path
 
-from searcher import versions
-from searcher.versions import VersionError
+from machine.files import write_whole
+from searcher.index import Index
+from searcher.version import REPORT, VersionError, now
 
 PASSED, REFUSED, FORCED, UNJUDGED = "passed", "refused", "forced", "unjudged"
 
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """One line of a report.  against: the same of the other version, None where there is nothing
-    to compare.  limit: the bound in words, None without one.  unit: "", "%", "ms" or "bits"."""
+    """One line of a report."""
 
     name: str
     value: float
     against: float | None = None
+    """The same of the other version; None where there is nothing to compare."""
     unit: str = ""
+    """`%`, `ms`, `bits`, or empty."""
     limit: str | None = None
+    """The bound in words; None without one."""
     refused: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The judgement of a version.
-
-    against: the version it was compared with, None when none was live.  created, forced: UTC, ISO
-    8601; forced is when somebody overrode the refusals, None otherwise.  refusals: sentences.
-    rolled_back: when somebody went back from it to the version before; of one that was never judged
-    that alone is known, and there are no measures.
-    """
+    """The judgement of a version."""
 
     version: str
     against: str | None
+    """The version it was compared with; None when none was live."""
     created: str
+    """UTC, ISO 8601."""
     measures: list[Measure]
+    """None of a version that was never judged, of which only `rolled_back` is known."""
     refusals: list[str]
+    """Sentences."""
     forced: str | None = None
+    """When somebody overrode the refusals, UTC, ISO 8601."""
     rolled_back: str | None = None
+    """When somebody went back from it to the version before, UTC, ISO 8601."""
 
     @property
     def verdict(self) -> str:
+        """One of PASSED, REFUSED, FORCED and UNJUDGED."""
         if not self.measures:
             return UNJUDGED
         if not self.refusals:
@@ -54,9 +59,15 @@ class Report:
 
 def stored(folder: Path) -> Report | None:
     """The report that the version in `folder` has, None without one.  Raises VersionError."""
-    values = versions.read_report(folder)
-    if values is None:
+    path = folder / REPORT
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        raise VersionError(
+            f"{path} cannot be read ({error}); run `efiss check {folder.name}` again"
+        ) from error
     try:
         values.pop("verdict")
         measures = [Measure(**measure) for measure in values.pop("measures")]
@@ -67,24 +78,30 @@ def stored(folder: Path) -> Report | None:
         ) from error
 
 
-def force(root: Path, version: str) -> Report | None:
+def store(index: Index, report: Report) -> None:
+    """Store a report in its version.  Raises VersionError, OSError."""
+    place = index.folder(report.version) / REPORT
+    staged = index.root / f".{report.version}.{REPORT}"  # a version holds nothing half-made
+    write_whole(place, (json.dumps(report.as_json(), indent=2) + "\n").encode(), staged)
+
+
+def force(index: Index, version: str) -> Report | None:
     """Record that the refusals of a version are overridden; returns its report, if it has one.
 
     Raises VersionError, OSError.
     """
-    report = stored(versions.existing(root, version))
+    report = stored(index.folder(version))
     if report and report.verdict == REFUSED:
-        report = dataclasses.replace(report, forced=versions.now())
-        versions.write_report(root, version, report.as_json())
+        report = dataclasses.replace(report, forced=now())
+        store(index, report)
     return report
 
 
-def roll_back(root: Path, version: str) -> None:
+def roll_back(index: Index, version: str) -> None:
     """Record that somebody went back from a version.  Raises VersionError, OSError."""
-    moment = versions.now()
-    report = stored(versions.existing(root, version)) or Report(version, None, moment, [], [])
-    rolled_back = dataclasses.replace(report, rolled_back=moment)
-    versions.write_report(root, version, rolled_back.as_json())
+    moment = now()
+    report = stored(index.folder(version)) or Report(version, None, moment, [], [])
+    store(index, dataclasses.replace(report, rolled_back=moment))
 
 
 def shown(value: float | None, unit: str) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from hashing.codes import CODE_BITS, CODE_BYTES, LARGEST_SIMILARITY, pack, similarity
-from searcher import versions
 from searcher.nearest import ALL, FEW, Among
+from searcher.version import VersionError, check_sizes, open_index, read_manifest
 
 _SIMILARITY_BITS = (2 * LARGEST_SIMILARITY).bit_length()
 _ROW_BITS = 63 - CODE_BITS.bit_length() - _SIMILARITY_BITS
@@ -32,10 +32,10 @@ class OpenVersion:
     """A version opened for search; immutable, safe to use from several threads."""
 
     def __init__(self, folder: Path):
-        self.manifest = versions.read_manifest(folder)
-        if problems := versions.check_sizes(folder, self.manifest):
-            raise versions.VersionError(f"{folder} is not complete: " + "; ".join(problems))
-        self._nearest, self._columns = versions.open_index(folder, self.manifest)
+        self.manifest = read_manifest(folder)
+        if problems := check_sizes(folder, self.manifest):
+            raise VersionError(f"{folder} is not complete: " + "; ".join(problems))
+        self._nearest, self._columns = open_index(folder, self.manifest)
         self.path, self.row = self._columns.path, self._columns.row
 
     def search(
@@ -184,8 +184,8 @@ def _check_query(codes: np.ndarray, k: int, outputs: np.ndarray | None) -> None:
 
 
 def open_version(path: str | Path) -> OpenVersion:
-    """Open the version in the folder `path`.  Raises versions.VersionError."""
+    """Open the version in the folder `path`.  Raises VersionError."""
     try:
         return OpenVersion(Path(path))
     except (OSError, RuntimeError, ValueError) as error:
-        raise versions.VersionError(f"{path} cannot be opened: {error}") from error
+        raise VersionError(f"{path} cannot be opened: {error}") from error

@@ -3,10 +3,10 @@
 import contextlib
 import dataclasses
 import time
-from pathlib import Path
 
-from searcher import acknowledgements, milvus, report, versions
-from searcher.versions import VersionError
+from searcher import acknowledgements, milvus, report
+from searcher.index import Index
+from searcher.version import VersionError
 
 WAIT_SECONDS = 60
 LOOK_SECONDS = 0.05
@@ -14,12 +14,13 @@ LOOK_SECONDS = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class Switch:
-    """What was done.  before: the version that was live until now, if any.  workers: how many
-    answer from `version` now; 0 when no service follows this folder."""
+    """What was done."""
 
     version: str
     before: str | None
+    """The version that was live until now, if any."""
     workers: int
+    """How many answer from `version` now; 0 when no service follows this folder."""
 
 
 class Unfit(VersionError):
@@ -27,7 +28,7 @@ class Unfit(VersionError):
 
 
 def activate(
-    root: Path,
+    index: Index,
     version: str,
     where: milvus.Place | None = None,
     seconds: float = WAIT_SECONDS,
@@ -40,49 +41,56 @@ def activate(
     again.  force: whether a version that was judged unfit is taken, which is recorded in it.
     Raises Unfit, VersionError, milvus.Unavailable, OSError.
     """
-    with versions.switching(root):
+    with index.switching():
         if force:
-            report.force(root, version)
-        judged = report.stored(versions.existing(root, version))
+            report.force(index, version)
+        judged = report.stored(index.folder(version))
         if judged and judged.verdict == report.REFUSED:
             raise Unfit(
                 f"version {version} was judged unfit and stays off: {'; '.join(judged.refusals)}; "
                 "--force takes it all the same"
             )
-        return _switch(root, version, None, where, seconds)
+        return _switch(index, version, None, where, seconds)
 
 
 def roll_back(
-    root: Path, where: milvus.Place | None = None, seconds: float = WAIT_SECONDS
+    index: Index, where: milvus.Place | None = None, seconds: float = WAIT_SECONDS
 ) -> Switch:
     """As `activate`, of the version that was live before the live one; again, of the one before
     that.  Raises VersionError also when there is none."""
-    with versions.switching(root):
-        way_back = versions.before(root)
+    with index.switching():
+        way_back = index.before()
         if not way_back:
             raise VersionError(
-                f"no version was live before {versions.live(root) or 'now'} and is still there; "
+                f"no version was live before {index.live() or 'now'} and is still there; "
                 "activate one by its number"
             )
-        done = _switch(root, way_back[-1], way_back[:-1], where, seconds)
-        if done.before in versions.versions(root):
+        done = _switch(index, way_back[-1], way_back[:-1], where, seconds)
+        if done.before in index.versions():
             with contextlib.suppress(VersionError):  # a damaged report does not undo the way back
-                report.roll_back(root, done.before)
+                report.roll_back(index, done.before)
         return done
 
 
-def _switch(root: Path, version: str, way_back: list[str] | None, where, seconds) -> Switch:
-    was_back = versions.before(root)
+def _switch(
+    index: Index,
+    version: str,
+    way_back: list[str] | None,
+    where: milvus.Place | None,
+    seconds: float,
+) -> Switch:
+    was_back = index.before()
     if where:
-        milvus.check(root, version, where)
-    was_live = versions.activate(root, version, way_back)
-    activated = versions.activation(root)[1]
+        milvus.check(index, version, where)
+    was_live, was_activated = index.live(), index.activation()
     try:
-        workers = _wait(root, activated, seconds)
+        index.activate(version, way_back)
+        workers = _wait(index, seconds)
         if where:
             milvus.point_alias(where, version)
     except BaseException as error:  # also when the operator loses patience
-        versions.make_live(root, was_live, was_back)
+        if index.activation() != was_activated:
+            index.make_live(was_live, was_back)
         if not isinstance(error, _NotFollowed):
             raise
         stays = f"{was_live} stays live" if was_live else "no version is live"
@@ -94,11 +102,12 @@ class _NotFollowed(Exception):
     """Says which workers did not follow, and why."""
 
 
-def _wait(root: Path, activated: int, seconds: float) -> int:
+def _wait(index: Index, seconds: float) -> int:
     """How many workers answer from what was activated, as soon as all do.  Raises _NotFollowed."""
     deadline = time.monotonic() + seconds
+    activated = _activated(index)
     while True:
-        words = acknowledgements.alive(root)
+        words = acknowledgements.alive(index)
         refusing = [w for w in words if w.activated == activated and w.refused]
         late = [w for w in words if w.activated != activated]
         if refusing:
@@ -116,12 +125,17 @@ def _wait(root: Path, activated: int, seconds: float) -> int:
         time.sleep(LOOK_SECONDS)
 
 
-def refusals(root: Path) -> str:
+def refusals(index: Index) -> str:
     """Which workers refuse the live version, and why; empty when none does.  Some may after a kill
     in the middle of a switch."""
-    activated = versions.activation(root)
-    words = acknowledgements.alive(root) if activated else []
-    return _refusals([w for w in words if w.activated == activated[1] and w.refused])
+    activated = _activated(index)
+    words = acknowledgements.alive(index) if activated else []
+    return _refusals([w for w in words if w.activated == activated and w.refused])
+
+
+def _activated(index: Index) -> int | None:
+    """When the live version was activated (ns)."""
+    return activation[1] if (activation := index.activation()) else None
 
 
 def _refusals(words: list[acknowledgements.Word]) -> str:
@@ -131,39 +145,39 @@ def _refusals(words: list[acknowledgements.Word]) -> str:
 # -- removing ------------------------------------------------------------------------------------
 
 
-def _in_use(root: Path) -> dict[str, str]:
+def _in_use(index: Index) -> dict[str, str]:
     """The versions that must stay, and why."""
     reasons: dict[str, str] = {}
-    for word in acknowledgements.alive(root):
+    for word in acknowledgements.alive(index):
         reasons |= dict.fromkeys(word.pinned, "requests to a running service name it")
         reasons[word.version] = "a worker answers from it"
-    if way_back := versions.before(root):
+    if way_back := index.before():
         reasons[way_back[-1]] = "`efiss rollback` would go back to it"
-    if live := versions.live(root):
+    if live := index.live():
         reasons[live] = "it is live"
     return reasons
 
 
-def remove(root: Path, *unwanted: str) -> None:
+def remove(index: Index, *unwanted: str) -> None:
     """Remove versions that nobody needs; none of them when one is needed or is not there.
     Raises VersionError, OSError."""
-    with versions.switching(root), versions.writing(root):
-        in_use = _in_use(root)
+    with index.switching(), index.writing():
+        in_use = _in_use(index)
         for version in unwanted:
-            versions.existing(root, version)
+            index.folder(version)
             if reason := in_use.get(version):
                 raise VersionError(f"version {version} is not removed: {reason}")
         for version in dict.fromkeys(unwanted):
-            versions.remove(root, version)
+            index.remove(version)
 
 
-def prune(root: Path, keep: int) -> list[str]:
+def prune(index: Index, keep: int) -> list[str]:
     """Remove all versions that nobody needs, but for the `keep` of the highest numbers; returns
     which.  Raises VersionError, OSError."""
-    with versions.switching(root), versions.writing(root):
-        names = versions.versions(root)
-        needed = {*_in_use(root), *names[max(0, len(names) - keep) :]}
+    with index.switching(), index.writing():
+        names = index.versions()
+        needed = {*_in_use(index), *names[max(0, len(names) - keep) :]}
         removed = [name for name in names if name not in needed]
         for name in removed:
-            versions.remove(root, name)
+            index.remove(name)
     return removed

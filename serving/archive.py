@@ -13,7 +13,7 @@ from pathlib import Path
 from handlers import MODEL_NAME, MODEL_VERSION, PACKED_VERSION
 from machine.errors import Problem
 from machine.files import place_whole
-from searcher import versions
+from searcher.index import Index
 
 PROGRAM = ("machine", "hashing", "searcher", "handlers")
 PACKED_FILES = (".py", ".yaml", ".xml")
@@ -39,14 +39,12 @@ def program_files() -> list[Path]:
     ]
 
 
-def write_archive(index_root: Path, version: str, model_store: Path) -> Path:
+def write_archive(index: Index, version: str, model_store: Path) -> Path:
     """Write `image-retrieval-v1.0.mar` into the folder `model_store`, replacing one that is there.
 
     Raises VersionError when the version is absent or damaged, ArchiveError, OSError.
     """
-    folder = versions.existing(index_root, version)
-    if problems := versions.verify(folder):
-        raise versions.VersionError(f"version {version} is damaged: " + "; ".join(problems))
+    folder = index.verified(version)
     model_store.mkdir(parents=True, exist_ok=True)
     # In the store, so that the finished archive is renamed on one file system.
     with tempfile.TemporaryDirectory(dir=model_store, prefix=".archive-") as work:

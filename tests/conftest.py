@@ -35,7 +35,8 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from hashing.model import Model, Sidecar, read_sidecar
-from searcher import versions
+from searcher.index import Index
+from searcher.publish import Contents, publish
 from tests.drawing import write_catalogue
 from tests.handlers.ranking import IMPORTED, IMPORTED_CATALOGUE, clustered_catalogue
 from tests.running import IMAGES, ODD_NAMES, ROOT, efiss, serving
@@ -142,13 +143,13 @@ def publish_version(tiny_models):
     model: of tiny_models the first; False for a version without one.
     """
 
-    def publish(
+    def written(
         root, version="1.0.0", codes=None, paths=None, model=None, replace=False, mode="default"
     ):
         codes = np.arange(24, dtype=np.uint8).reshape(3, 8) if codes is None else codes
         model = tiny_models[0] if model is None else model or None
         sidecar = read_sidecar(model) if model else None
-        contents = versions.Contents(
+        contents = Contents(
             codes=codes,
             paths=paths or [f"data/abc.com/{i}_abc_com.jpg" for i in range(len(codes))],
             rejected=[("data/abc.com/broken.jpg", "not a picture")],
@@ -158,11 +159,11 @@ def publish_version(tiny_models):
             catalogue={"database": "database_info.txt", "sha256": "0" * 64, "lines": 4},
             index_mode=mode,
         )
-        with versions.writing(root):
-            versions.publish(root, version, contents, replace)
+        with Index(root).writing():
+            publish(Index(root), version, contents, replace)
         return root / version
 
-    return publish
+    return written
 
 
 # -- a real service: a drawn catalogue, its version, the archive, TorchServe ---------------------

@@ -7,6 +7,7 @@ import click
 from efiss.commands.options import CONFIG, DEVICE, INDEX_ROOT
 from efiss.exits import REFUSED
 from efiss.progress import PictureBar
+from searcher.index import Index
 
 
 @click.command()
@@ -35,10 +36,11 @@ def check(version: str, config: Path, device: str, force: bool, index_root: Path
 
     torch.set_num_threads(1)  # the workers are the parallelism
     thresholds = judge.read_thresholds(config)
+    index = Index(index_root)
     with PictureBar("hashing again") as bar:
-        report = judge.judge(index_root, version, thresholds, device, bar.show)
+        report = judge.judge(index, version, thresholds, device, bar.show)
     if force:
-        report = reports.force(index_root, version)
+        report = reports.force(index, version)
     click.echo(table(report))
     if report.verdict == reports.REFUSED:
         raise SystemExit(REFUSED)

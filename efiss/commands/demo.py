@@ -17,6 +17,7 @@ from efiss_client import PATH, Answer, Client
 from machine.errors import Problem
 from machine.processes import end_with_parent
 from photographs import DATALAKE, Photograph, is_written, queries, remove_drawn, write_datalake
+from searcher.index import Index
 
 DATABASE, INDEX, MODEL_STORE = Path("database_info.txt"), Path("index"), Path("model_store")
 CONFIG, LOG = Path("config.properties"), Path("demo/torchserve.log")
@@ -105,7 +106,6 @@ def _prepare(steps: Steps) -> None:
     """Catalogue, list, version and archive, each unless it is there."""
     from efiss.commands.index import index
     from indexer.reindex import extract
-    from searcher import versions
     from serving.archive import write_archive
 
     def unless(there: object, name: str, make) -> None:
@@ -118,7 +118,7 @@ def _prepare(steps: Steps) -> None:
     unless(_is_listed(), "extract the datalake", lambda: extract(DATALAKE, DATABASE))
     version = _version()
     unless(
-        version in versions.versions(INDEX),
+        version in Index(INDEX).versions(),
         "index the catalogue",
         lambda: index.main(
             ["--database", str(DATABASE), "--new_index_database_version", version],
@@ -126,14 +126,14 @@ def _prepare(steps: Steps) -> None:
         ),
     )
     unless(
-        version == versions.live(INDEX),
+        version == Index(INDEX).live(),
         "activate the version",
-        lambda: versions.activate(INDEX, version),
+        lambda: Index(INDEX).activate(version),
     )
     unless(
         _archive_is_fresh(version),
         "pack the archive",
-        lambda: write_archive(INDEX, version, MODEL_STORE),
+        lambda: write_archive(Index(INDEX), version, MODEL_STORE),
     )
 
 
@@ -153,14 +153,12 @@ def _is_listed() -> bool:
 def _version() -> str:
     """The version to serve: the live one, unless it is of the drawn catalogue of an earlier
     release; then one that is still to be built."""
-    from searcher import open_version, versions
+    from searcher import open_version
 
-    version = versions.live(INDEX) or VERSION
-    if version not in versions.versions(INDEX):
+    version = Index(INDEX).live() or VERSION
+    if version not in Index(INDEX).versions():
         return version
-    return (
-        versions.next_minor(INDEX) if _is_gone(open_version(INDEX / version).path(0)) else version
-    )
+    return Index(INDEX).next_minor() if _is_gone(open_version(INDEX / version).path(0)) else version
 
 
 def _is_gone(path: str) -> bool:
@@ -175,13 +173,12 @@ def _shown(path: Path) -> str:
 
 def _archive_is_fresh(live: str) -> bool:
     """Whether the archive is younger than the live version and than the program packed with it."""
-    from searcher import versions
     from serving.archive import archive_of, program_files
 
     archive = archive_of(MODEL_STORE)
     if not archive.is_file():
         return False
-    sources = [versions.existing(INDEX, live), *program_files()]
+    sources = [Index(INDEX).folder(live), *program_files()]
     return archive.stat().st_mtime > max(path.stat().st_mtime for path in sources)
 
 

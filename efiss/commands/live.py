@@ -7,6 +7,7 @@ import click
 
 from efiss.commands.options import BACKEND, INDEX_ROOT, URI
 from searcher import milvus, switch
+from searcher.index import Index
 from searcher.switch import WAIT_SECONDS, Switch
 
 WAIT = click.option(
@@ -47,7 +48,9 @@ def activate(
     Example:
       efiss activate 1.5.0
     """
-    _switch(lambda: switch.activate(index_root, version, milvus.place(backend, uri), wait, force))
+    _switch(
+        lambda: switch.activate(Index(index_root), version, milvus.place(backend, uri), wait, force)
+    )
 
 
 @click.command()
@@ -64,7 +67,7 @@ def rollback(wait: float, backend: str | None, uri: str | None, index_root: Path
     Example:
       efiss rollback
     """
-    _switch(lambda: switch.roll_back(index_root, milvus.place(backend, uri), wait))
+    _switch(lambda: switch.roll_back(Index(index_root), milvus.place(backend, uri), wait))
 
 
 def _switch(do: Callable[[], Switch]) -> None:
@@ -103,8 +106,8 @@ def remove(version_names: tuple[str, ...], keep: int | None, index_root: Path) -
     if bool(version_names) == bool(keep):
         raise click.UsageError("name the versions to remove, or say how many stay with --keep N")
     if keep:
-        removed = switch.prune(index_root, keep)
+        removed = switch.prune(Index(index_root), keep)
     else:
-        switch.remove(index_root, *version_names)
+        switch.remove(Index(index_root), *version_names)
         removed = list(version_names)
     click.echo("removed " + ", ".join(removed) if removed else "nothing to remove")

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from machine.settings import available_cores
-from searcher.versions import INDEX_MODES
+from searcher.publish import INDEX_MODES
 
 MODEL_PATH = click.option(
     "--model_path",

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from efiss.commands.options import BACKEND, INDEX_ROOT, URI
+from searcher.index import Index
 
 
 @click.command()
@@ -39,6 +40,6 @@ def publish(
             bar.length = total
             bar.update(done - bar.pos)
 
-        sent = milvus.publish(index_root, version, where, force, show)
+        sent = milvus.publish(Index(index_root), version, where, force, show)
     name = milvus.collection_of(version)
     click.echo(f"version {version} is complete in the collection {name}; {sent:,} rows sent now")

@@ -7,6 +7,7 @@ import click
 
 from efiss.commands.options import INDEX_ROOT, MODEL_STORE
 from efiss.stopping import Stopped, stopping_on_signals
+from searcher.index import Index
 
 
 @click.command()
@@ -27,7 +28,7 @@ def archive(index_version: str, index_root: Path, model_store: Path) -> None:
     """
     from serving.archive import write_archive
 
-    path = write_archive(index_root, index_version, model_store)
+    path = write_archive(Index(index_root), index_version, model_store)
     click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB, version {index_version}")
 
 

@@ -7,8 +7,8 @@ import click
 from efiss.commands.options import INDEX_ROOT
 from machine.errors import Problem
 from searcher import report
-from searcher import versions as store
-from searcher.versions import VersionError
+from searcher.index import Index
+from searcher.version import VersionError, model_of, read_manifest
 
 NOISE_BITS = 2
 """Outputs within float noise of zero may flip their bit on another device or in another batch."""
@@ -27,18 +27,19 @@ def versions(index_root: Path) -> None:
     Example:
       efiss versions
     """
-    names = store.versions(index_root)
+    index = Index(index_root)
+    names = index.versions()
     if not names:
         click.echo(f"no version in {index_root}; build one with `efiss index`")
         return
-    marks = dict.fromkeys(store.before(index_root)[-1:], "<") | {store.live(index_root): "*"}
+    marks = dict.fromkeys(index.before()[-1:], "<") | {index.live(): "*"}
     click.echo(
         f"{'':1} {'version':12} {'rows':>10} {'rejected':>9} {'MB':>9}  {'created':20} "
         f"{'mode':16} {'recall':7} {'verified':8} model"
     )
     for name in names:
         try:
-            manifest = store.read_manifest(index_root / name)
+            manifest = read_manifest(index_root / name)
             judged = report.stored(index_root / name)
         except VersionError as error:
             click.echo(f"{marks.get(name, ''):1} {name:12} damaged: {error}")
@@ -47,7 +48,7 @@ def versions(index_root: Path) -> None:
         click.echo(
             f"{marks.get(name, ''):1} {name:12} {manifest.rows:>10,} "
             f"{manifest.rejected:>9,} "
-            f"{sum(file['bytes'] for file in manifest.files.values()) / 1e6:>9,.1f}  "
+            f"{manifest.size / 1e6:>9,.1f}  "
             f"{manifest.created[:19]:20} {manifest.index_mode:16} "
             f"{manifest.search.get('recall', 1):<7.3f} "
             f"{judged.verdict if judged else '–':8} "
@@ -75,11 +76,9 @@ def verify(version: str, index_root: Path, sample: int) -> None:
     Example:
       efiss verify 1.0.0 --sample 500
     """
-    folder = store.existing(index_root, version)
-    if problems := store.verify(folder):
-        raise Problem(f"version {version} is damaged: " + "; ".join(problems))
+    folder = Index(index_root).verified(version)
     click.echo(f"version {version}: all checksums and row counts are right")
-    model = store.model_of(folder)
+    model = model_of(folder)
     if sample == 0:
         return
     if model is None:

@@ -5,7 +5,7 @@ import base64
 import pytest
 from selenium.webdriver.common.by import By
 
-from searcher import versions
+from searcher.index import Index
 from tests.admin.conftest import administering, draw, is_wider_than_the_screen, resize
 from tests.running import wait_for
 
@@ -145,11 +145,11 @@ def test_versions_are_rolled_back_and_activated(operate):
     operate.click("button[aria-label='Roll back 1.0.0']")
     assert "Go back to 1.0.0?" in operate.text("#confirm-title")
     operate.click("#confirm-no")
-    assert versions.live(operate.admin.folder / "index") == "1.1.0"
+    assert Index(operate.admin.folder / "index").live() == "1.1.0"
     operate.click("button[aria-label='Roll back 1.0.0']")
     operate.click("#confirm-yes")
     operate.wait_for_live("1.0.0")
-    assert versions.live(operate.admin.folder / "index") == "1.0.0"
+    assert Index(operate.admin.folder / "index").live() == "1.0.0"
     assert "Version 1.0.0 is live" in operate.text("#operate-said")
     operate.click("button[aria-label='Activate 1.1.0']")
     operate.click("#confirm-yes")

@@ -10,7 +10,7 @@ import subprocess
 import psutil
 import pytest
 
-from searcher import versions
+from searcher.index import Index
 from tests.admin.conftest import PICTURES, ROOT, administering, draw
 from tests.running import efiss, wait_for
 
@@ -39,7 +39,7 @@ def test_the_contracts_request_sent_with_curl_returns_exactly_the_four_fields(ad
         "previous_index_database_version": "1.1.0",
         "index_database_version": "1.2.0",
     }
-    assert versions.live(admin.folder / "index") == "1.2.0"
+    assert Index(admin.folder / "index").live() == "1.2.0"
 
 
 def test_without_a_number_it_is_the_next_minor_and_the_same_catalogue_is_not_built_again(admin):
@@ -79,7 +79,7 @@ def test_one_job_at_a_time_and_one_that_is_cancelled_keeps_what_it_hashed(admin)
     wait_for(lambda: is_at_work(admin))
     assert admin.post(f"/api/jobs/{id}/cancel").status_code == 202
     wait_for(lambda: admin.job(id)["state"] == "cancelled")
-    assert versions.versions(admin.folder / "index") == []
+    assert Index(admin.folder / "index").versions() == []
     assert admin.post(f"/api/jobs/{id}/cancel").status_code == 409  # it has ended
     done = efiss("reindex", "--datalake", "data", "--model_path", "models/slow",
                  folder=admin.folder)  # fmt: skip
@@ -89,7 +89,7 @@ def test_one_job_at_a_time_and_one_that_is_cancelled_keeps_what_it_hashed(admin)
 
 
 def test_a_reindex_of_a_timer_is_waited_for_too(admin):
-    with versions.reindexing(admin.folder / "index"):
+    with Index(admin.folder / "index").reindexing():
         refused = admin.post("/api/reindex")
         assert (refused.status_code, refused.json()["type"]) == (409, "reindex_running")
         assert admin.get("/api/jobs").json() == {"jobs": []}
@@ -117,7 +117,7 @@ def test_a_killed_reindex_is_a_failed_job_and_the_next_one_succeeds(admin):
     wait_for(lambda: is_at_work(admin))
     admin.reindexing()[0].send_signal(signal.SIGKILL)
     wait_for(lambda: admin.job(id)["state"] == "failed")
-    assert versions.versions(admin.folder / "index") == []
+    assert Index(admin.folder / "index").versions() == []
     assert admin.post("/api/reindex").json()["result"] == "success"
 
 
@@ -128,7 +128,7 @@ def test_a_version_that_is_judged_unfit_stays_off(admin):
     refused = admin.post("/api/reindex")
     assert (refused.status_code, refused.json()["type"]) == (409, "reindex_refused")
     assert "catalogue shrunk by 50 %" in refused.json()["message"]
-    assert versions.live(admin.folder / "index") == "1.0.0"
+    assert Index(admin.folder / "index").live() == "1.0.0"
     assert admin.job(refused.json()["job_id"])["report"]["verdict"] == "refused"
     assert admin.post("/api/reindex", {"force": True}).json()["index_database_version"] == "1.1.0"
 

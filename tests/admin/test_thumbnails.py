@@ -18,7 +18,7 @@ from PIL import Image
 from admin import thumbnails
 from admin.app import create_app
 from admin.settings import Settings
-from searcher import versions
+from searcher.index import Index
 from tests.drawing import draw
 from tests.pictures import encoded
 
@@ -37,7 +37,7 @@ class Shop:
         codes = np.zeros((len(paths), 8), np.uint8)
         self.publish(Path("index"), version, codes=codes, paths=list(paths), replace=True)
         if live:
-            versions.activate(Path("index"), version)
+            Index(Path("index")).activate(version)
 
     def get(self, path: str, version: str | None = None, **headers: str):
         query = f"path={quote_from_bytes(os.fsencode(path))}"

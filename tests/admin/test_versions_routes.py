@@ -4,7 +4,7 @@ import json
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from searcher import versions
+from searcher.index import Index
 from tests.admin.conftest import draw
 from tests.dashboard import ADMIN_METRICS
 
@@ -43,7 +43,7 @@ def test_versions_are_listed_activated_and_rolled_back(admin):
     }
     forward = admin.post("/api/versions/1.2.0/activate")
     assert forward.json()["index_database_version"] == "1.2.0"
-    assert versions.live(admin.folder / "index") == "1.2.0"
+    assert Index(admin.folder / "index").live() == "1.2.0"
 
 
 def test_a_report_is_what_efiss_check_found(admin):

@@ -11,7 +11,8 @@ from PIL import Image
 from efiss.cli import main
 from hashing import remote
 from hashing.model import Model
-from searcher import report, versions
+from searcher import report
+from searcher.index import Index
 
 
 def efiss(*words):
@@ -39,7 +40,7 @@ def index(publish_version, tiny_models, tmp_path, monkeypatch) -> Path:
     codes = model.codes(np.stack([model.pixels(Path(path).read_bytes()) for path in paths]))
     publish_version(Path("index"), "1.0.0", codes=codes, paths=paths)
     publish_version(Path("index"), "1.1.0", codes=codes[:19], paths=paths[:19])
-    versions.activate(Path("index"), "1.0.0")
+    Index(Path("index")).activate("1.0.0")
     return Path("index")
 
 
@@ -101,9 +102,9 @@ def test_what_was_refused_is_not_activated_but_by_force(index):
         "version 1.1.0 was judged unfit and stays off: lines rejected 5 % (at most 1 % is allowed)",
         "--force takes it all the same",
     )
-    assert versions.live(index) == "1.0.0"
+    assert Index(index).live() == "1.0.0"
     assert efiss("activate", "1.1.0", "--force").exit_code == 0
-    assert versions.live(index) == "1.1.0"
+    assert Index(index).live() == "1.1.0"
     assert json.loads((index / "1.1.0/check.json").read_text())["verdict"] == "forced"
 
 

@@ -16,7 +16,7 @@ from efiss.cli import COMMANDS, main
 from efiss.exits import CRASHED
 from efiss_client import ServiceError
 from searcher import columns, switch
-from searcher.versions import VersionError
+from searcher.version import VersionError
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("machine", "hashing", "searcher", "indexer", "handlers", "serving", "trainer", "admin",

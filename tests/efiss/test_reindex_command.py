@@ -14,8 +14,10 @@ from PIL import Image
 
 from efiss.cli import main
 from efiss.commands.reindex import reindex as command
+from indexer import pipeline
 from indexer.known_codes import KnownCodes
-from searcher import acknowledgements, report, switch, versions
+from searcher import acknowledgements, report, switch
+from searcher.index import Index
 from tests.running import efiss as efiss_process
 
 INDEX = Path("index")
@@ -65,7 +67,7 @@ def test_done_is_0_and_nothing_new_is_3(efiss):
     assert efiss().exit_code == 3
     draw(picture(20), 20)
     assert efiss().exit_code == 0
-    assert (versions.live(INDEX), versions.before(INDEX)) == ("1.1.0", ["1.0.0"])
+    assert (Index(INDEX).live(), Index(INDEX).before()) == ("1.1.0", ["1.0.0"])
 
 
 def test_refused_is_4_until_it_is_forced(efiss):
@@ -75,11 +77,11 @@ def test_refused_is_4_until_it_is_forced(efiss):
     for _ in range(2):
         result = efiss()
         assert (result.exit_code, result.stderr) == (4, "")
-        assert versions.live(INDEX) == "1.0.0"
+        assert Index(INDEX).live() == "1.0.0"
     assert re.search(r"^catalogue shrunk by +50 % .* REFUSED$", result.stdout, re.MULTILINE)
     assert "version 1.1.0 stays off: catalogue shrunk by 50 % (at most" in result.stdout
     assert efiss("--force").exit_code == 0
-    assert versions.live(INDEX) == "1.1.0"
+    assert Index(INDEX).live() == "1.1.0"
     assert report.stored(INDEX / "1.1.0").verdict == report.FORCED
 
 
@@ -98,9 +100,9 @@ def test_rolled_back_is_4_until_it_is_forced(efiss):
     CliRunner().invoke(main, ["rollback"])
     result = efiss()
     assert result.exit_code == 4 and "somebody rolled back from it" in result.stdout
-    assert versions.live(INDEX) == "1.0.0"
+    assert Index(INDEX).live() == "1.0.0"
     assert efiss("--force").exit_code == 0
-    assert versions.live(INDEX) == "1.1.0"
+    assert Index(INDEX).live() == "1.1.0"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_rolled_back_is_4_until_it_is_forced(efiss):
 def test_failed_is_1_and_the_sentence_names_the_step(efiss, options, words):
     Path("bad.toml").write_text("[check]\nx = 1\n")
     failed(efiss(*options), words)
-    assert versions.versions(INDEX) == []
+    assert Index(INDEX).versions() == []
 
 
 def test_a_setting_that_is_none(efiss, monkeypatch):
@@ -130,7 +132,7 @@ def test_pictures_none_of_which_can_be_read(efiss):
     for i in range(20):
         picture(i).write_text("no picture")
     failed(efiss(), "index: 20 of 20 pictures could not be read", "index/rejected-1.1.0.csv")
-    assert versions.live(INDEX) == "1.0.0"
+    assert Index(INDEX).live() == "1.0.0"
 
 
 def test_a_worker_that_does_not_follow(efiss, monkeypatch):
@@ -139,13 +141,13 @@ def test_a_worker_that_does_not_follow(efiss, monkeypatch):
     monkeypatch.setattr(acknowledgements, "alive", lambda root: [word])
     draw(picture(20), 20)
     failed(efiss("--wait", "1"), "activate: version 1.1.0 was taken back and 1.0.0 stays live")
-    assert versions.live(INDEX) == "1.0.0"
+    assert Index(INDEX).live() == "1.0.0"
 
 
 def test_a_worker_that_refuses_the_live_version(efiss, monkeypatch):
     """As after a kill in the middle of a switch: CURRENT names what a worker does not open."""
     efiss()
-    when = versions.activation(INDEX)[1]
+    when = Index(INDEX).activation()[1]
     word = acknowledgements.Word("here", 7, "0.9.0", "1.0.0", when, "no room", [])
     monkeypatch.setattr(acknowledgements, "alive", lambda root: [word])
     failed(
@@ -156,7 +158,7 @@ def test_a_worker_that_refuses_the_live_version(efiss, monkeypatch):
 
 
 def test_another_reindex_runs(efiss):
-    with versions.reindexing(INDEX):
+    with Index(INDEX).reindexing():
         failed(efiss(), "another reindex of index runs; wait until it has ended")
 
 
@@ -170,14 +172,14 @@ def test_an_option_that_is_wrong_is_2(efiss):
 def test_the_number_may_be_given(efiss):
     assert efiss("--new_index_database_version", "4.0.0").exit_code == 0
     assert efiss("--new_index_database_version", "4.0.0").exit_code == 3
-    assert versions.versions(INDEX) == ["4.0.0"]
+    assert Index(INDEX).versions() == ["4.0.0"]
 
 
 def test_so_many_versions_stay(efiss):
     for i in range(20, 25):
         draw(picture(i), i)
         result = efiss("--keep", "2")
-    assert versions.versions(INDEX) == ["1.3.0", "1.4.0"]
+    assert Index(INDEX).versions() == ["1.3.0", "1.4.0"]
     assert re.search(r" prune +removed 1\.2\.0\n", result.stdout)
 
 
@@ -266,7 +268,7 @@ def test_the_last_line_of_json_says_why_it_failed(efiss, option, message):
 
 
 def test_a_crash_has_no_last_line_of_json(efiss, monkeypatch):
-    monkeypatch.setattr(versions, "publish", lambda *_: np.zeros(3) + np.zeros(4))
+    monkeypatch.setattr(pipeline, "publish", lambda *_: np.zeros(3) + np.zeros(4))
     result = efiss("--json")
     assert result.exit_code == 70 and "operands could not be broadcast" in result.stderr
     assert all("state" not in json.loads(line) for line in result.stdout.splitlines())
@@ -291,7 +293,7 @@ def test_a_signal_stops_it_and_what_was_hashed_is_kept(efiss, monkeypatch, numbe
     with monkeypatch.context() as patched:
         patched.setattr(KnownCodes, "keep", keep_and_stop)
         failed(efiss(), "index: stopped; what was hashed is kept, and the next run goes on")
-    assert versions.versions(INDEX) == ["1.0.0"]
+    assert Index(INDEX).versions() == ["1.0.0"]
     result = efiss()
     assert result.exit_code == 0
     assert "version 1.1.0 built: 30 rows, 6 hashed now, 24 known" in result.stdout
@@ -303,9 +305,9 @@ def test_a_signal_while_the_workers_follow_takes_the_version_back(efiss, monkeyp
     with monkeypatch.context() as patched:
         patched.setattr(switch, "_wait", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         failed(efiss(), "activate: stopped; ")
-    assert versions.live(INDEX) == "1.0.0"
+    assert Index(INDEX).live() == "1.0.0"
     assert efiss().exit_code == 0
-    assert versions.live(INDEX) == "1.1.0"
+    assert Index(INDEX).live() == "1.1.0"
 
 
 def test_as_cron_runs_it(efiss, tiny_models, tmp_path):

@@ -13,8 +13,9 @@ from PIL import Image
 from efiss.cli import main
 from hashing.model import Model
 from searcher import open_version
-from searcher import versions as store
+from searcher.index import Index
 from searcher.live import Follower
+from searcher.version import read_manifest, verify
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def index(publish_version, tiny_models, tmp_path, monkeypatch) -> Path:
     codes = model.codes(np.stack([model.pixels(Path(path).read_bytes()) for path in paths]))
     publish_version(Path("index"), "1.0.0", codes=codes, paths=paths)
     publish_version(Path("index"), "1.1.0", codes=codes[:3], paths=paths[:3])
-    store.activate(Path("index"), "1.0.0")
+    Index(Path("index")).activate("1.0.0")
     return Path("index")
 
 
@@ -65,8 +66,8 @@ def test_lists_versions_and_marks_the_live_one(index):
     assert header.split() == [
         *("version", "rows", "rejected", "MB", "created", "mode", "recall", "verified", "model")
     ]
-    created = store.read_manifest(index / "1.0.0").created[:19]
-    digest = store.read_manifest(index / "1.0.0").model["sha256"][:8]
+    created = read_manifest(index / "1.0.0").created[:19]
+    digest = read_manifest(index / "1.0.0").model["sha256"][:8]
     size = sum(path.stat().st_size for path in (index / "1.0.0").iterdir()) / 1e6
     assert first.split() == [
         *("*", "1.0.0", "10", "1", f"{size:.1f}", created, "default", "1.000", "–", "tiny-1"),
@@ -189,7 +190,7 @@ def test_rows_that_are_shifted_do_not_verify(index, publish_version):
         codes=np.stack([good.code(row) for row in range(9)]),
         paths=[good.path(row) for row in range(1, 10)],
     )
-    assert store.verify(index / "1.2.0") == []
+    assert verify(index / "1.2.0") == []
     failed(efiss("verify", "1.2.0"), "has another code")
 
 
@@ -231,13 +232,13 @@ def test_activates(index):
         0,
         "version 1.1.0 is live (before: 1.0.0)\n" + NOBODY,
     )
-    assert store.live(index) == "1.1.0"
+    assert Index(index).live() == "1.1.0"
     os.unlink(index / "CURRENT")
     assert efiss("activate", "1.0.0").output == "version 1.0.0 is live\n" + NOBODY
 
 
 def test_says_how_many_workers_followed(index):
-    Follower(index.absolute(), None, "cpu").watch()  # and not of the next test
+    Follower(Index(index.absolute()), None, "cpu").watch()  # and not of the next test
     assert efiss("activate", "1.1.0").output.endswith("\n  1 worker answers from it\n")
 
 
@@ -256,7 +257,7 @@ def test_removes_what_nobody_needs(index, publish_version):
     assert efiss("remove", "1.1.0", "1.2.0").output == "removed 1.1.0, 1.2.0\n"
     assert efiss("remove", "--keep", "1").output == "removed 1.3.0\n"
     assert efiss("remove", "--keep", "1").output == "nothing to remove\n"
-    assert store.versions(index) == ["1.0.0", "1.4.0"]
+    assert Index(index).versions() == ["1.0.0", "1.4.0"]
     for words in ((), ("1.4.0", "--keep", "2")):
         result = efiss("remove", *words)
         assert result.exit_code == 2 and "name the versions to remove" in result.stderr
@@ -266,15 +267,15 @@ def test_a_damaged_version_is_not_activated(index):
     path = index / "1.1.0/index.bin"
     path.write_bytes(path.read_bytes()[:-1] + b"\xaa")
     failed(efiss("activate", "1.1.0"), "1.1.0 is damaged and stays off: index.bin has another")
-    assert store.live(index) == "1.0.0"
+    assert Index(index).live() == "1.0.0"
 
 
 def test_what_does_not_exist_is_not_activated(index):
     failed(efiss("activate", "3.0.0"), "no version 3.0.0 in index", "exist: 1.0.0, 1.1.0")
-    assert store.live(index) == "1.0.0"
+    assert Index(index).live() == "1.0.0"
 
 
 def test_a_folder_that_cannot_be_written(index):
-    (index / "CURRENT.new").mkdir()  # fails for root too
-    failed(efiss("activate", "1.1.0"), "CURRENT.new")
-    assert store.live(index) == "1.0.0"
+    (index / ".CURRENT.new").mkdir()  # fails for root too
+    failed(efiss("activate", "1.1.0"), "CURRENT")
+    assert Index(index).live() == "1.0.0"

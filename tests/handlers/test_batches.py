@@ -15,7 +15,9 @@ from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
 from handlers.image_retrieval import ImageRetrievalHandler
 from hashing.model import Model, Sidecar
-from searcher import live, versions
+from searcher import live
+from searcher.index import Index
+from searcher.publish import Contents, publish
 from tests.pictures import encoded
 from tests.running import ROOT
 
@@ -29,10 +31,10 @@ def root(publish_version, tiny_models, tmp_path) -> Path:
         codes = rng.integers(0, 256, (20, 8), np.uint8)
         publish_version(root, version, codes=codes, model=tiny_models[model])
     codes, paths = rng.integers(0, 256, (20, 8), np.uint8), list("abcdefghijklmnopqrst")
-    contents = versions.Contents(codes, paths, [], None, "", "", {})
-    with versions.writing(root):
-        versions.publish(root, "3.0.0", contents)
-    versions.activate(root, "1.0.0")
+    contents = Contents(codes, paths, [], None, "", "", {})
+    with Index(root).writing():
+        publish(Index(root), "3.0.0", contents)
+    Index(root).activate("1.0.0")
     return root
 
 
@@ -137,7 +139,7 @@ def test_a_model_that_fails_leaves_the_other_requests_their_answers(
     sidecar = Sidecar("picky", digest, 64, 8, "bilinear", (0.0,) * 3, (1.0,) * 3)
     path.with_suffix(".json").write_text(sidecar.to_json())
     publish_version(root, "4.0.0", model=path)
-    versions.activate(root, "4.0.0")
+    Index(root).activate("4.0.0")
     handler, context = started(root, monkeypatch)
     white = base64.b64encode(encoded(Image.new("RGB", (8, 8), "white"), "PNG")).decode()
     context.request_processor = [RequestProcessor({}) for _ in range(3)]

@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 from efiss_client import PATH
-from searcher import acknowledgements, versions
+from searcher import acknowledgements
+from searcher.index import Index
 from tests.drawing import draw
 from tests.pictures import encoded
 from tests.running import ROOT, Running, efiss, serving, wait_for
@@ -113,7 +114,7 @@ def test_workers_that_are_killed_meanwhile_come_back_and_follow(shop, model_path
 
 
 def words_of(folder: Path) -> list[acknowledgements.Word]:
-    return acknowledgements.alive(folder / "index")
+    return acknowledgements.alive(Index(folder / "index"))
 
 
 def test_everything_is_killed_and_started_again(shop, model_path, photo):
@@ -123,8 +124,8 @@ def test_everything_is_killed_and_started_again(shop, model_path, photo):
         for part in (psutil.Process(service.process.pid), *parts):
             part.kill()
         psutil.wait_procs(parts)
-    assert versions.live(shop / "index") == "1.0.0"
-    assert versions.versions(shop / "index") == ["1.0.0", "1.1.0"]
+    assert Index(shop / "index").live() == "1.0.0"
+    assert Index(shop / "index").versions() == ["1.0.0", "1.1.0"]
     with serving(shop, EFISS_WORKERS="1") as service:
         assert answered_by(service, photo) == "1.0.0"
         done = reindex(shop, model_path)

@@ -11,7 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from efiss.cli import main
-from searcher import open_version, versions
+from searcher import open_version
+from searcher.index import Index
+from searcher.version import read_manifest, verify
 
 CODES = np.random.default_rng(0).integers(0, 256, (7, 8), np.uint8)
 PATHS = [f"data/abc.com/{row}_abc_com.jpg" for row in range(7)]
@@ -35,7 +37,7 @@ def run(*options: str, codes="codes.npy", database="paths.txt", version="1.0.0")
 def refused(*arguments, **files) -> str:
     done = run(*arguments, **files)
     assert done.exit_code == 1, done.output
-    assert not versions.versions(Path("index"))
+    assert not Index(Path("index")).versions()
     return done.output
 
 
@@ -46,22 +48,22 @@ def test_row_i_is_line_i():
     assert [index.path(row) for row in range(7)] == PATHS
     assert [index.code(row).tolist() for row in range(7)] == CODES.tolist()
     assert index.manifest.model == {} and index.manifest.catalogue["lines"] == 7
-    assert versions.verify(Path("index/1.0.0")) == []
-    assert versions.live(Path("index")) is None
+    assert verify(Path("index/1.0.0")) == []
+    assert Index(Path("index")).live() is None
 
 
 def test_with_its_model(tiny_models):
     done = run("--model_path", str(tiny_models[0]))
     assert done.exit_code == 0, done.output
     assert Path("index/1.0.0/model.pt").read_bytes() == tiny_models[0].read_bytes()
-    assert versions.read_manifest(Path("index/1.0.0")).model["name"] == "tiny-1"
+    assert read_manifest(Path("index/1.0.0")).model["name"] == "tiny-1"
 
 
 @pytest.mark.parametrize("mode", ["unnecessary fast", "ivf"])
 def test_approximate_mode_says_its_recall(mode):
     done = run("--index_mode", mode)
     assert "recall@10 1.000" in done.output, done.output
-    assert versions.read_manifest(Path("index/1.0.0")).index_mode == "unnecessary fast"
+    assert read_manifest(Path("index/1.0.0")).index_mode == "unnecessary fast"
 
 
 @pytest.mark.parametrize("kind", [pa.binary(8), pa.binary(), pa.large_binary()])

@@ -14,9 +14,10 @@ from hashing.model import Model
 from indexer import judge
 from indexer.judge import Thresholds, read_thresholds
 from machine.settings import SettingError
-from searcher import report, switch, versions
+from searcher import report, switch
+from searcher.index import Index
 from searcher.switch import Unfit
-from searcher.versions import VersionError
+from searcher.version import VersionError, verify
 from tests.running import ROOT
 
 INDEX = Path("index")
@@ -68,7 +69,7 @@ def random_codes(count: int, seed: int = 0) -> np.ndarray:
 
 
 def judged(version: str, thresholds: Thresholds = LENIENT) -> report.Report:
-    return judge.judge(INDEX, version, thresholds)
+    return judge.judge(Index(INDEX), version, thresholds)
 
 
 def figures(found: report.Report) -> dict[str, tuple]:
@@ -94,7 +95,7 @@ def figures(found: report.Report) -> dict[str, tuple]:
 def test_a_catalogue_may_shrink_by_so_much(publish_codes, before, now, allowed, verdict):
     publish_codes("1.0.0", random_codes(before))
     publish_codes("1.1.0", random_codes(now))
-    versions.activate(INDEX, "1.0.0")
+    Index(INDEX).activate("1.0.0")
     found = judged("1.1.0", Thresholds(allowed, 100, 0))
     assert found.verdict == verdict
     shrunk = f"{report.shown(max(0, 100 * (before - now) / before), '%')}"
@@ -144,7 +145,7 @@ def test_in_another_folder_no_picture_is_found_and_the_version_is_refused(publis
     root = INDEX.absolute()
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
-    found = judge.judge(root, "1.0.0", Thresholds())
+    found = judge.judge(Index(root), "1.0.0", Thresholds())
     assert found.refusals == [
         "sampled pictures unreadable 100 % (at most 5 % is allowed)",
         "self-retrieval 0 % (at least 99.9 % is allowed)",
@@ -155,7 +156,7 @@ def test_everything_that_is_wrong_is_said_at_once(publish):
     paths = pictures(10)
     publish("1.0.0", paths)
     publish("1.1.0", paths[:5])
-    versions.activate(INDEX, "1.0.0")
+    Index(INDEX).activate("1.0.0")
     for path in paths[:5]:
         draw(path, 100)
     assert [
@@ -231,8 +232,8 @@ def test_the_first_version_has_nothing_to_be_compared_with(publish_codes):
 def test_a_version_is_compared_with_the_live_one_and_that_with_the_one_before(publish_codes):
     for version, rows in {"1.0.0": 10, "1.1.0": 11, "1.2.0": 12}.items():
         publish_codes(version, random_codes(rows))
-    versions.activate(INDEX, "1.0.0")
-    versions.activate(INDEX, "1.1.0")
+    Index(INDEX).activate("1.0.0")
+    Index(INDEX).activate("1.1.0")
     for version, against in {"1.0.0": "1.1.0", "1.1.0": "1.0.0", "1.2.0": "1.1.0"}.items():
         assert judged(version).against == against
 
@@ -240,7 +241,7 @@ def test_a_version_is_compared_with_the_live_one_and_that_with_the_one_before(pu
 def test_a_damaged_live_version_is_no_measure(publish_codes):
     publish_codes("1.0.0", random_codes(30))
     publish_codes("1.1.0", random_codes(3))
-    versions.activate(INDEX, "1.0.0")
+    Index(INDEX).activate("1.0.0")
     (INDEX / "1.0.0" / "index.bin").write_bytes(b"")
     assert judged("1.1.0").against is None
 
@@ -249,7 +250,7 @@ def test_a_catalogue_that_stayed_the_same_shows_no_change(publish):
     paths = pictures(15)
     publish("1.0.0", paths)
     publish("1.1.0", paths)
-    versions.activate(INDEX, "1.0.0")
+    Index(INDEX).activate("1.0.0")
     found = figures(judged("1.1.0"))
     assert found["rows"] == (15, 15)
     assert found["rows added"] == found["rows removed"] == (0, None)
@@ -263,7 +264,7 @@ def test_a_picture_that_all_had_among_their_ten_changes_a_tenth(publish_codes):
     codes, paths = random_codes(11), [f"data/a.com/{i}.jpg" for i in range(12)]
     publish_codes("1.0.0", codes, paths[:11])
     publish_codes("1.1.0", codes, [*paths[:10], paths[11]])
-    versions.activate(INDEX, "1.0.0")
+    Index(INDEX).activate("1.0.0")
     found = figures(judged("1.1.0"))
     assert found["top-10 changed by"][0] == pytest.approx(10)
     assert found["rows added"] == found["rows removed"] == (1, None)
@@ -273,7 +274,7 @@ def test_another_model_finds_others(publish, tiny_models):
     paths = pictures(40)
     publish("1.0.0", paths)
     publish("2.0.0", paths, tiny_models[1])
-    versions.activate(INDEX, "1.0.0")
+    Index(INDEX).activate("1.0.0")
     found = figures(judged("2.0.0", Thresholds()))
     assert found["top-10 changed by"][0] > 10
     assert found["self-retrieval"] == (100, None)
@@ -282,7 +283,7 @@ def test_another_model_finds_others(publish, tiny_models):
 def test_catalogues_that_share_no_picture_have_no_queries_in_common(publish_codes):
     publish_codes("1.0.0", random_codes(5), [f"data/old.com/{i}.jpg" for i in range(5)])
     publish_codes("1.1.0", random_codes(7), [f"data/new.com/{i}.jpg" for i in range(7)])
-    versions.activate(INDEX, "1.0.0")
+    Index(INDEX).activate("1.0.0")
     found = figures(judged("1.1.0"))
     assert (found["rows added"], found["rows removed"]) == ((7, None), (5, None))
     assert "top-10 changed by" not in found
@@ -292,7 +293,7 @@ def test_catalogues_that_share_no_picture_have_no_queries_in_common(publish_code
 def test_a_version_of_one_picture(publish_codes):
     publish_codes("1.0.0", random_codes(1))
     publish_codes("1.1.0", random_codes(1))
-    versions.activate(INDEX, "1.0.0")
+    Index(INDEX).activate("1.0.0")
     assert figures(judged("1.1.0"))["rows"] == (1, 1)
 
 
@@ -309,8 +310,8 @@ def test_rows_are_counted_by_their_paths_whatever_is_in_these(
     for version, catalogue in (("1.0.0", old), ("1.1.0", new)):
         paths = [os.fsdecode(name) for name in catalogue]
         publish_version(root, version, codes=random_codes(len(paths)), paths=paths, model=False)
-    versions.activate(root, "1.0.0")
-    found = figures(judge.judge(root, "1.1.0", LENIENT))
+    Index(root).activate("1.0.0")
+    found = figures(judge.judge(Index(root), "1.1.0", LENIENT))
     assert found["rows added"][0] == len(set(new) - set(old))
     assert found["rows removed"][0] == len(set(old) - set(new))
 
@@ -349,7 +350,10 @@ def test_so_many_pictures_are_hashed_again(publish, sample, hashed):
     publish("1.0.0", pictures(20))
     seen = []
     judge.judge(
-        INDEX, "1.0.0", Thresholds(sample=sample), progress=lambda *counts: seen.append(counts)
+        Index(INDEX),
+        "1.0.0",
+        Thresholds(sample=sample),
+        progress=lambda *counts: seen.append(counts),
     )
     assert seen == [(done, hashed) for done in range(hashed + 1)]
 
@@ -362,7 +366,7 @@ def test_the_report_is_stored_in_the_version_which_still_verifies(publish_codes)
     assert report.stored(folder) is None
     found = judged("1.0.0")
     assert report.stored(folder) == found
-    assert versions.verify(folder) == []
+    assert verify(folder) == []
     assert sorted(path.name for path in INDEX.iterdir()) == [".lock", "1.0.0"]
 
 
@@ -381,45 +385,45 @@ def test_a_damaged_version_is_not_judged(publish_codes):
 def test_a_damaged_report_says_how_to_make_a_new_one(publish_codes, text):
     folder = publish_codes("1.0.0", random_codes(30))
     (folder / "check.json").write_bytes(text.encode("latin-1"))
-    for use in (lambda: report.stored(folder), lambda: switch.activate(INDEX, "1.0.0")):
+    for use in (lambda: report.stored(folder), lambda: switch.activate(Index(INDEX), "1.0.0")):
         with pytest.raises(VersionError, match=r"run `efiss check 1\.0\.0` again"):
             use()
     assert judged("1.0.0") == report.stored(folder)
-    assert switch.activate(INDEX, "1.0.0").version == "1.0.0"
+    assert switch.activate(Index(INDEX), "1.0.0").version == "1.0.0"
 
 
 def test_a_refused_version_goes_live_only_by_force_which_is_recorded(publish_codes):
     folder = publish_codes("1.0.0", random_codes(3))
     assert judged("1.0.0", Thresholds()).verdict == report.REFUSED
     with pytest.raises(Unfit, match=r"1\.0\.0 was judged unfit and stays off: lines rejected 25 %"):
-        switch.activate(INDEX, "1.0.0")
-    assert versions.live(INDEX) is None
-    switch.activate(INDEX, "1.0.0", force=True)
-    assert versions.live(INDEX) == "1.0.0"
+        switch.activate(Index(INDEX), "1.0.0")
+    assert Index(INDEX).live() is None
+    switch.activate(Index(INDEX), "1.0.0", force=True)
+    assert Index(INDEX).live() == "1.0.0"
     forced = report.stored(folder)
     assert forced.verdict == report.FORCED and forced.forced is not None
-    switch.activate(INDEX, "1.0.0")  # once is enough
+    switch.activate(Index(INDEX), "1.0.0")  # once is enough
     assert report.stored(folder) == forced
 
 
 def test_what_passed_needs_no_force_and_records_none(publish_codes):
     folder = publish_codes("1.0.0", random_codes(30))
     found = judged("1.0.0")
-    switch.activate(INDEX, "1.0.0", force=True)
+    switch.activate(Index(INDEX), "1.0.0", force=True)
     assert report.stored(folder) == found and found.forced is None
 
 
 def test_a_version_that_was_never_judged_goes_live(publish_codes):
     publish_codes("1.0.0", random_codes(3))
-    assert switch.activate(INDEX, "1.0.0", force=True).version == "1.0.0"
+    assert switch.activate(Index(INDEX), "1.0.0", force=True).version == "1.0.0"
 
 
 def test_that_somebody_went_back_is_remembered_through_a_new_judgement(publish_codes):
     for version in ("1.0.0", "1.1.0"):
         publish_codes(version, random_codes(30))
         judged(version)
-        switch.activate(INDEX, version)
-    switch.roll_back(INDEX)
+        switch.activate(Index(INDEX), version)
+    switch.roll_back(Index(INDEX))
     went_back = report.stored(INDEX / "1.1.0").rolled_back
     assert went_back is not None
     assert judged("1.1.0").rolled_back == went_back
@@ -429,6 +433,6 @@ def test_that_somebody_went_back_is_remembered_through_a_new_judgement(publish_c
 def test_a_damaged_report_does_not_stand_in_the_way_back(publish_codes):
     for version in ("1.0.0", "1.1.0"):
         publish_codes(version, random_codes(30))
-        switch.activate(INDEX, version)
+        switch.activate(Index(INDEX), version)
     (INDEX / "1.1.0" / "check.json").write_text("{")
-    assert switch.roll_back(INDEX).version == "1.0.0"
+    assert switch.roll_back(Index(INDEX)).version == "1.0.0"

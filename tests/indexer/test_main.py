@@ -20,7 +20,8 @@ from PIL import Image
 
 from efiss.cli import main as efiss
 from efiss.commands.index import index as command
-from searcher import open_version, versions
+from searcher import open_version
+from searcher.index import Index
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -103,7 +104,7 @@ def failed(result, *words) -> None:
     assert "Traceback" not in result.output
     for word in words:
         assert word in result.output
-    assert versions.versions(Path("index")) == []
+    assert Index(Path("index")).versions() == []
 
 
 def test_ends_with_a_summary(shop):
@@ -291,7 +292,7 @@ def test_killed_and_started_again(shop_folder):
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    assert versions.versions(shop_folder / "index") == []
+    assert Index(shop_folder / "index").versions() == []
     kept = sum(len(np.load(part)) for part in parts_of_codes(shop_folder))
     assert 0 < kept < 593
 

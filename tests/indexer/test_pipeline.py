@@ -18,8 +18,9 @@ from hashing.model import Model, ModelError
 from indexer import pipeline
 from indexer.catalogue import CatalogueError
 from indexer.pipeline import IndexingError, Order, index_catalogue
-from searcher import open_version, versions
-from searcher.versions import VersionError
+from searcher import open_version
+from searcher.index import Index
+from searcher.version import VersionError, read_manifest, verify
 
 
 def draw(path: Path, seed: int) -> None:
@@ -98,13 +99,13 @@ def test_the_manifest_says_where_it_comes_from(order):
     assert (manifest.rows, manifest.rejected, manifest.model["name"]) == (20, 0, "tiny-1")
     assert manifest.catalogue["database"] == "database_info.txt"
     assert manifest.catalogue["lines"] == 20
-    assert manifest == versions.read_manifest(Path("index/1.0.0"))
-    assert versions.verify(Path("index/1.0.0")) == []
+    assert manifest == read_manifest(Path("index/1.0.0"))
+    assert verify(Path("index/1.0.0")) == []
 
 
 def test_it_is_not_live(order):
     index_catalogue(order)
-    assert versions.live(order.index_root) is None
+    assert Index(order.index_root).live() is None
 
 
 @pytest.mark.parametrize("device_of", ["folder", "file"])
@@ -227,7 +228,7 @@ def test_how_many_may_fail(order, catalogue, pictures, bad, percent, published):
     is_limit = bad < pictures  # no limit would take a catalogue of nothing
     assert (f"--max_rejected allows {percent} %" in str(error.value)) == is_limit
     assert "; nothing was published" in str(error.value)
-    assert versions.versions(order.index_root) == []
+    assert Index(order.index_root).versions() == []
     with open(str(error.value).rsplit(": ", 1)[1], newline="") as file:
         assert len(list(csv.reader(file))) == 1 + bad
 
@@ -396,7 +397,7 @@ def test_a_run_that_was_stopped_goes_on(order):
 
     with pytest.raises(KeyboardInterrupt):
         index_catalogue(order, stop)
-    assert versions.versions(order.index_root) == []
+    assert Index(order.index_root).versions() == []
     assert counts(index_catalogue(order)) == (7, 13, 0, 0)
     index_catalogue(change(order, index_root=Path("undisturbed")))
     assert codes_of(Path("index/1.0.0")) == codes_of(Path("undisturbed/1.0.0"))
@@ -459,12 +460,12 @@ def test_a_version_that_exists(order, monkeypatch):
             index_catalogue(order)
     write_list(["data/abc.com/3_abc_com.jpg"])
     assert index_catalogue(change(order, replace=True)).manifest.rows == 1
-    assert versions.versions(order.index_root) == ["1.0.0"]
+    assert Index(order.index_root).versions() == ["1.0.0"]
 
 
 def test_the_live_version(order):
     index_catalogue(order)
-    versions.activate(order.index_root, "1.0.0")
+    Index(order.index_root).activate("1.0.0")
     with pytest.raises(VersionError, match="is live and is not replaced"):
         index_catalogue(change(order, replace=True))
 
@@ -477,12 +478,12 @@ def test_a_version_half_replaced_by_a_killed_run_is_back_before_anything_is_hash
     monkeypatch.setattr(pipeline, "hash_files", hashing_begins)
     with pytest.raises(VersionError, match=r"1\.0\.0 exists"):
         index_catalogue(order)
-    assert versions.verify(Path("index/1.0.0")) == []
+    assert verify(Path("index/1.0.0")) == []
 
 
 def test_another_process_is_building(order, no_hashing):
     with (
-        versions.writing(order.index_root),
+        Index(order.index_root).writing(),
         pytest.raises(VersionError, match="another process is building"),
     ):
         index_catalogue(order)
@@ -499,7 +500,7 @@ def test_a_model_replaced_during_the_run_is_not_published(order, tiny_models):
 
     with pytest.raises(VersionError, match="is not the model that the manifest names"):
         index_catalogue(change(order, model_path=path), replace)
-    assert versions.versions(order.index_root) == []
+    assert Index(order.index_root).versions() == []
 
 
 # -- a code depends on its picture alone ---------------------------------------------------------

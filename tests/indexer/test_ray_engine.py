@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from indexer.pipeline import Order, index_catalogue
-from searcher import versions
+from searcher.index import Index
 from tests.conftest import Busy, write_tiny_model
 from tests.running import ROOT, efiss
 
@@ -177,7 +177,7 @@ def test_a_hashing_process_killed_at_work(order, tmp_path):
     ) as process:
         victim = at_work(process, started)
         os.kill(victim, signal.SIGKILL)
-        assert process.poll() is None and not versions.versions(order.index_root)
+        assert process.poll() is None and not Index(order.index_root).versions()
         replaced = another_at_work(process, started, victim)
         output, _ = process.communicate()
     assert process.returncode == 0, output
@@ -265,7 +265,7 @@ def test_an_address_where_no_cluster_is(order):
     assert done.returncode == 1
     assert f"the Ray cluster at {address} cannot be used" in done.stderr
     assert "Traceback" not in done.stderr
-    assert versions.versions(order.index_root) == []
+    assert Index(order.index_root).versions() == []
 
 
 def test_a_named_gpu(order):

@@ -18,9 +18,10 @@ from indexer.catalogue import CatalogueError
 from indexer.judge import Thresholds
 from indexer.pipeline import IndexingError, Order, index_catalogue
 from indexer.reindex import Event, Plan, reindex
-from searcher import open_version, report, switch, versions
+from searcher import open_version, report, switch
+from searcher.index import Index
 from searcher.live import Follower
-from searcher.versions import VersionError
+from searcher.version import VersionError, verify
 from tests.indexer import killed
 from tests.running import wait_for
 
@@ -80,7 +81,7 @@ def shrink() -> None:
 
 def states() -> tuple[str | None, list[str]]:
     """The live version, and those that are there."""
-    return versions.live(INDEX), versions.versions(INDEX)
+    return Index(INDEX).live(), Index(INDEX).versions()
 
 
 # -- how it ends ---------------------------------------------------------------------------------
@@ -101,7 +102,7 @@ def test_a_changed_catalogue_goes_live_under_the_next_minor_number(plan):
     done = reindex(plan)
     assert (done.state, done.version, done.before) == (steps.DONE, "3.5.0", "3.4.5")
     assert states() == ("3.5.0", ["3.4.5", "3.5.0"])
-    assert versions.before(INDEX) == ["3.4.5"]
+    assert Index(INDEX).before() == ["3.4.5"]
 
 
 def test_the_same_catalogue_is_nothing_new(plan):
@@ -177,7 +178,7 @@ def test_a_version_that_somebody_rolled_back_from_is_not_taken_again(plan):
     reindex(plan)
     draw(picture(20), 20)
     reindex(plan)
-    switch.roll_back(INDEX)
+    switch.roll_back(Index(INDEX))
     done = reindex(plan)
     assert (done.state, done.version, done.before) == (steps.REFUSED, "1.1.0", "1.0.0")
     assert (
@@ -185,7 +186,7 @@ def test_a_version_that_somebody_rolled_back_from_is_not_taken_again(plan):
     )
     assert states() == ("1.0.0", ["1.0.0", "1.1.0"])
     assert reindex(forced(plan)).state == steps.DONE
-    assert versions.live(INDEX) == "1.1.0"
+    assert Index(INDEX).live() == "1.1.0"
 
 
 def test_a_version_made_by_hand_that_somebody_rolled_back_from_is_not_taken_either(plan):
@@ -193,11 +194,11 @@ def test_a_version_made_by_hand_that_somebody_rolled_back_from_is_not_taken_eith
     draw(picture(20), 20)
     steps.extract(plan.datalake, plan.order.database)
     index_catalogue(dataclasses.replace(plan.order, version="1.1.0"))
-    switch.activate(INDEX, "1.1.0")
-    switch.roll_back(INDEX)
+    switch.activate(Index(INDEX), "1.1.0")
+    switch.roll_back(Index(INDEX))
     assert report.stored(INDEX / "1.1.0").verdict == report.UNJUDGED
     assert reindex(plan).state == steps.REFUSED
-    assert switch.activate(INDEX, "1.1.0").version == "1.1.0"
+    assert switch.activate(Index(INDEX), "1.1.0").version == "1.1.0"
 
 
 def test_a_catalogue_that_changed_since_somebody_rolled_back_is_taken(plan):
@@ -205,7 +206,7 @@ def test_a_catalogue_that_changed_since_somebody_rolled_back_is_taken(plan):
     for i in (20, 21):
         draw(picture(i), i)
         reindex(plan)
-    switch.roll_back(INDEX)
+    switch.roll_back(Index(INDEX))
     draw(picture(22), 22)
     assert reindex(plan).version == "1.3.0"
 
@@ -273,13 +274,13 @@ def test_two_never_run_at_once(plan):
 
 
 def test_while_a_version_is_built_it_does_not_begin(plan):
-    with versions.writing(INDEX), pytest.raises(VersionError, match="another process is building"):
+    with Index(INDEX).writing(), pytest.raises(VersionError, match="another process is building"):
         reindex(plan)
 
 
 def test_while_the_live_version_changes_it_does_not_activate_and_goes_on_later(plan):
     with (
-        versions.switching(INDEX),
+        Index(INDEX).switching(),
         pytest.raises(VersionError, match="another process is changing the live version"),
     ):
         reindex(plan)
@@ -289,7 +290,7 @@ def test_while_the_live_version_changes_it_does_not_activate_and_goes_on_later(p
 
 def test_it_returns_when_the_workers_answer_from_the_new_version(plan):
     reindex(plan)
-    follower = Follower(INDEX.absolute(), None, "cpu")
+    follower = Follower(Index(INDEX.absolute()), None, "cpu")
     follower.watch()
     draw(picture(20), 20)
     told = []
@@ -300,7 +301,7 @@ def test_it_returns_when_the_workers_answer_from_the_new_version(plan):
 
 def test_a_worker_that_refuses_keeps_the_old_version_live(plan, monkeypatch):
     reindex(plan)
-    follower = Follower(INDEX.absolute(), None, "cpu")
+    follower = Follower(Index(INDEX.absolute()), None, "cpu")
     follower.watch()
     open_it = follower._open
 
@@ -334,7 +335,7 @@ def test_versions_that_are_refused_night_after_night_do_not_pile_up(plan):
         draw(picture(night), 100 + night)
         picture(PICTURES // 2 + night).unlink()
         assert reindex(dataclasses.replace(plan, keep=1)).state == steps.REFUSED
-    assert versions.versions(INDEX) == ["1.0.0", "1.4.0"]
+    assert Index(INDEX).versions() == ["1.0.0", "1.4.0"]
 
 
 def test_a_catalogue_again_as_it_is_in_the_live_version_is_nothing_new(plan):
@@ -346,7 +347,7 @@ def test_a_catalogue_again_as_it_is_in_the_live_version_is_nothing_new(plan):
     for path in missing:
         Path(path.name).rename(path)
     assert reindex(plan).state == steps.NOTHING_NEW
-    assert versions.live(INDEX) == "1.0.0"
+    assert Index(INDEX).live() == "1.0.0"
 
 
 def test_that_old_versions_cannot_be_removed_is_no_failure(plan, monkeypatch):
@@ -466,7 +467,7 @@ def before(run, tmp_path_factory) -> Path:
             assert run(folder)[0] == 0
     for i in range(OLD, OLD + NEW):
         draw(folder / picture(i), i)
-    assert versions.versions(folder / INDEX) == OLD_VERSIONS
+    assert Index(folder / INDEX).versions() == OLD_VERSIONS
     return folder
 
 
@@ -479,7 +480,7 @@ def kept_codes(root: Path) -> int:
 def test_undisturbed_it_removes_what_is_older_than_the_way_back(run, before, tmp_path):
     folder = Path(shutil.copytree(before, tmp_path / "folder"))
     assert run(folder) == (0, NEW)
-    assert versions.versions(folder / INDEX) == ["1.2.0", "1.3.0"]
+    assert Index(folder / INDEX).versions() == ["1.2.0", "1.3.0"]
 
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
@@ -494,24 +495,24 @@ def test_killed_at_any_moment_the_old_or_the_new_version_is_live_and_the_next_ru
             break
         assert ended == -signal.SIGKILL
 
-        live, there = versions.live(root), versions.versions(root)
+        live, there = Index(root).live(), Index(root).versions()
         assert live in ("1.2.0", "1.3.0"), times
         assert set(there) <= {*OLD_VERSIONS, "1.3.0"} and live in there, times
-        assert not any(versions.verify(root / name) for name in there), times
+        assert not any(verify(root / name) for name in there), times
 
         is_built, kept = "1.3.0" in there, kept_codes(root)
         ended, hashed = run(folder)
         assert ended == (3 if live == "1.3.0" else 0), times
         assert hashed == OLD + NEW - kept, times
         assert not is_built or hashed == 0, times
-        assert versions.live(root) == versions.versions(root)[-1] == "1.3.0", times
+        assert Index(root).live() == Index(root).versions()[-1] == "1.3.0", times
         shutil.rmtree(folder)
     assert times > 1
 
 
 def test_killed_while_it_waits_for_a_worker_that_worker_follows(run, before, tmp_path):
     folder = Path(shutil.copytree(before, tmp_path / "folder"))
-    follower = Follower(folder / INDEX, None, "cpu")
+    follower = Follower(Index(folder / INDEX), None, "cpu")
     follower.watch()
     assert run(folder, "searcher.acknowledgements:alive", 1)[0] == -signal.SIGKILL
     wait_for(lambda: follower.serving.version == "1.3.0")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from searcher import versions
+from searcher.index import Index
 from tests.indexer import killed
 
 PICTURES, COPIES = 12, 3
@@ -31,8 +31,8 @@ STEPS = {
     "keep a code": "indexer.known_codes:KnownCodes.keep",
     "write a part": "indexer.table:Table.write_part",
     "melt the parts": "indexer.table:Table.melt",
-    "verify the version": "searcher.versions:verify",
-    "publish": "searcher.versions:publish",
+    "verify the version": "searcher.publish:verify",
+    "publish": "indexer.pipeline:publish",
     # And whatever reaches the disk, in any step.
     "sync a file or folder": "os:fsync",
     "put a file in place": "os:replace",
@@ -120,7 +120,7 @@ def test_killed_after_a_step_and_started_again(step, index, wanted, tmp_path):
         if ended == 0:  # it was not called so often
             break
         assert ended == -signal.SIGKILL
-        if not versions.versions(root):
+        if not Index(root).versions():
             assert index(root) == 0
         assert contents(root) == wanted, times
         assert hashed(root) - PICTURES <= killed.PART_RECORDS + UNDER_WAY, times

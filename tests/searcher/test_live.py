@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from hashing.model import Model, ModelError
-from searcher import live, versions
+from searcher import live
+from searcher.index import Index
 from searcher.live import Follower
-from searcher.versions import VersionError
+from searcher.version import VersionError
 from tests.running import wait_for
 
 # Root may write everything, unless these capabilities are taken from it.
@@ -30,7 +31,7 @@ def root(publish_version, tmp_path) -> Path:
     root = tmp_path / "index"
     publish_version(root, "1.0.0")
     publish_version(root, "1.1.0")
-    versions.activate(root, "1.0.0")
+    Index(root).activate("1.0.0")
     return root
 
 
@@ -45,7 +46,7 @@ def acknowledged(root) -> dict:
     (path,) = (root / ".workers").iterdir()
     assert path.name == f"{socket.gethostname()}-{os.getpid()}.json"
     found = json.loads(path.read_text())
-    activation = versions.activation(root)
+    activation = Index(root).activation()
     assert found.pop("activated") == (activation and activation[1])
     assert (found.pop("host"), found.pop("pid")) == (socket.gethostname(), os.getpid())
     assert found.pop("pinned") == []
@@ -71,7 +72,7 @@ def make_live(root, text):
 
 
 def test_starts_with_the_live_version(root, packed):
-    follower = Follower(root, packed, "cpu")
+    follower = Follower(Index(root), packed, "cpu")
     assert follower.serving.version == "1.0.0"
     assert acknowledged(root) == word("1.0.0", "1.0.0")
 
@@ -83,13 +84,13 @@ def test_words_of_processes_that_are_no_more_are_removed(root):
     (root / ".workers" / f"{socket.gethostname()}-{ended.pid}.json").write_text("{}")
     elsewhere = root / ".workers" / f"another-machine-{ended.pid}.json"
     elsewhere.write_text("{}")
-    Follower(root, None, "cpu")
+    Follower(Index(root), None, "cpu")
     own = f"{socket.gethostname()}-{os.getpid()}.json"
     assert {path.name for path in (root / ".workers").iterdir()} == {own, elsewhere.name}
 
 
 def test_what_is_served_answers(root):
-    serving = Follower(root, None, "cpu").serving
+    serving = Follower(Index(root), None, "cpu").serving
     pixels = np.zeros((1, 8, 8, 3), np.uint8)
     rows, distances = serving.index.search(serving.model.codes(pixels), 3)
     assert sorted(rows[0]) == [0, 1, 2]
@@ -110,13 +111,13 @@ def test_starts_with_the_packed_version_while_none_is_live(
     root = tmp_path / "index"
     if exists:
         publish_version(root, "1.0.0")
-    follower = Follower(root, packed, "cpu")
+    follower = Follower(Index(root), packed, "cpu")
     assert follower.serving.version == "0.9.0"
     if not exists:
         publish_version(root, "1.0.0")
     follower.check()
     assert follower.serving.version == "0.9.0"
-    versions.activate(root, "1.0.0")
+    Index(root).activate("1.0.0")
     follower.check()
     assert follower.serving.version == "1.0.0"
     assert acknowledged(root) == word("1.0.0", "1.0.0")
@@ -125,20 +126,20 @@ def test_starts_with_the_packed_version_while_none_is_live(
 @pytest.mark.parametrize("text", ["7.0.0\n", "../1.0.0", "nonsense", "\xff\xfe"])
 def test_starts_with_the_packed_version_when_current_is_damaged(root, packed, text, caplog):
     (root / "CURRENT").write_text(text, encoding="latin-1")
-    follower = Follower(root, packed, "cpu")
+    follower = Follower(Index(root), packed, "cpu")
     assert follower.serving.version == "0.9.0"
     assert "the packed one answers" in caplog.text
     left = acknowledged(root)
     assert left["version"] == "0.9.0"
     assert left["refused"]  # whoever asks learns that it is not what CURRENT names
-    versions.activate(root, "1.1.0")
+    Index(root).activate("1.1.0")
     follower.check()
     assert acknowledged(root) == word("1.1.0", "1.1.0")
 
 
 def test_starts_with_the_packed_version_when_the_live_one_is_damaged(root, packed):
     damage(root / "1.0.0")
-    follower = Follower(root, packed, "cpu")
+    follower = Follower(Index(root), packed, "cpu")
     assert follower.serving.version == "0.9.0"
     assert "index.bin has 0 bytes" in acknowledged(root)["refused"]
 
@@ -146,28 +147,28 @@ def test_starts_with_the_packed_version_when_the_live_one_is_damaged(root, packe
 def test_nothing_to_serve(root):
     (root / "CURRENT").unlink()
     with pytest.raises(VersionError, match=r"no version is live in .*index; run `efiss activate`"):
-        Follower(root, None, "cpu")
+        Follower(Index(root), None, "cpu")
 
 
 def test_nothing_whole_to_serve(root):
     damage(root / "1.0.0")
     with pytest.raises(VersionError, match=r"index\.bin has 0 bytes"):
-        Follower(root, None, "cpu")
+        Follower(Index(root), None, "cpu")
 
 
 def test_a_model_that_cannot_run_here(root):
     with pytest.raises(ModelError, match="--device cpu"):
-        Follower(root, None, "cuda:99")
+        Follower(Index(root), None, "cuda:99")
 
 
 # -- following -----------------------------------------------------------------------------------
 
 
 def test_follows_current(root):
-    follower = Follower(root, None, "cpu")
+    follower = Follower(Index(root), None, "cpu")
     first = follower.serving
     for version in ("1.1.0", "1.0.0"):
-        versions.activate(root, version)
+        Index(root).activate(version)
         follower.check()
         assert follower.serving.version == version
         assert acknowledged(root) == word(version, version)
@@ -176,7 +177,7 @@ def test_follows_current(root):
 
 
 def test_looks_without_opening_anything(root, monkeypatch):
-    follower = Follower(root, None, "cpu")
+    follower = Follower(Index(root), None, "cpu")
     before = follower.serving
     monkeypatch.setattr(live, "open_version", None)
     follower.check()
@@ -185,10 +186,10 @@ def test_looks_without_opening_anything(root, monkeypatch):
 
 def test_watches_in_the_background(root, monkeypatch):
     monkeypatch.setattr(live, "POLL_SECONDS", 0.01)
-    follower = Follower(root, None, "cpu")
+    follower = Follower(Index(root), None, "cpu")
     follower.watch()
     for version in ("1.1.0", "1.0.0"):
-        versions.activate(root, version)
+        Index(root).activate(version)
         deadline = time.monotonic() + 20
         while follower.serving.version != version and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -197,7 +198,7 @@ def test_watches_in_the_background(root, monkeypatch):
 
 def test_the_watch_survives_what_it_meets(root, monkeypatch, caplog):
     monkeypatch.setattr(live, "POLL_SECONDS", 0.01)
-    follower = Follower(root, None, "cpu")
+    follower = Follower(Index(root), None, "cpu")
     (root / "CURRENT").unlink()
     (root / "CURRENT").mkdir()  # reading it fails
     follower.watch()
@@ -206,14 +207,14 @@ def test_the_watch_survives_what_it_meets(root, monkeypatch, caplog):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     (root / "CURRENT").rmdir()
-    versions.activate(root, "1.1.0")
+    Index(root).activate("1.1.0")
     while follower.serving.version != "1.1.0" and time.monotonic() < deadline:
         time.sleep(0.01)
     assert follower.serving.version == "1.1.0"
 
 
 def test_current_removed_changes_nothing(root):
-    follower = Follower(root, None, "cpu")
+    follower = Follower(Index(root), None, "cpu")
     (root / "CURRENT").unlink()
     follower.check()
     shutil.rmtree(root)
@@ -232,7 +233,7 @@ def test_current_removed_changes_nothing(root):
     ],
 )
 def test_a_damaged_version_is_refused_loudly(root, spoil, words, caplog):
-    follower = Follower(root, None, "cpu")
+    follower = Follower(Index(root), None, "cpu")
     before = follower.serving
     spoil(root / "1.1.0")
     make_live(root, "1.1.0\n")
@@ -254,8 +255,8 @@ def test_a_refused_version_is_tried_again_when_it_is_activated_again(root, monke
     def out_of_memory(*_):
         raise MemoryError("no memory")
 
-    follower = Follower(root, None, "cpu")
-    versions.activate(root, "1.1.0")
+    follower = Follower(Index(root), None, "cpu")
+    Index(root).activate("1.1.0")
     with monkeypatch.context() as patched:
         patched.setattr(live, "open_version", out_of_memory)
         follower.check()
@@ -269,18 +270,18 @@ def test_a_refused_version_is_tried_again_when_it_is_activated_again(root, monke
 
 
 def test_versions_of_one_model_share_it_in_memory(root):
-    follower = Follower(root, None, "cpu")
+    follower = Follower(Index(root), None, "cpu")
     model = follower.serving.model
-    versions.activate(root, "1.1.0")
+    Index(root).activate("1.1.0")
     follower.check()
     assert follower.serving.model is model
 
 
 def test_a_version_brings_its_model_along(root, publish_version, tiny_models):
-    follower = Follower(root, None, "cpu")
+    follower = Follower(Index(root), None, "cpu")
     assert follower.serving.model.sidecar.name == "tiny-1"
     publish_version(root, "2.0.0", model=tiny_models[1])
-    versions.activate(root, "2.0.0")
+    Index(root).activate("2.0.0")
     follower.check()
     assert follower.serving.version == "2.0.0"
     pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
@@ -296,8 +297,8 @@ def test_the_same_weights_with_other_preprocessing_are_another_model(
     sidecar = json.loads(tiny_models[0].with_suffix(".json").read_text())
     path.with_suffix(".json").write_text(json.dumps(sidecar | {"mean": [0.1, 0.2, 0.3]}))
     publish_version(root, "2.0.0", model=path)
-    follower = Follower(root, None, "cpu")
-    versions.activate(root, "2.0.0")
+    follower = Follower(Index(root), None, "cpu")
+    Index(root).activate("2.0.0")
     follower.check()
     assert follower.serving.model.sidecar.mean == (0.1, 0.2, 0.3)
 
@@ -306,8 +307,8 @@ def test_the_same_weights_with_other_preprocessing_are_another_model(
 def test_the_model_of_other_codes_is_refused(root, publish_version, tiny_models, loaded):
     """Even if it is the one in memory: model and index are never mixed."""
     publish_version(root, "2.0.0", model=tiny_models[loaded])
-    versions.activate(root, "2.0.0")
-    follower = Follower(root, None, "cpu")
+    Index(root).activate("2.0.0")
+    follower = Follower(Index(root), None, "cpu")
     folder = publish_version(root, "3.0.0", model=tiny_models[1 - loaded])
     (folder / "model.pt").unlink()
     shutil.copy(tiny_models[loaded], folder / "model.pt")
@@ -325,7 +326,7 @@ def test_the_model_of_other_codes_is_refused(root, publish_version, tiny_models,
 def pinning(root, monkeypatch) -> Follower:
     """Waits for a version however long it takes to open."""
     monkeypatch.setattr(live, "OPENING_SECONDS", 60)
-    return Follower(root, None, "cpu")
+    return Follower(Index(root), None, "cpu")
 
 
 def test_a_pin_to_the_live_version_opens_nothing(pinning, monkeypatch):
@@ -345,7 +346,7 @@ def test_pinned_versions_share_a_model_of_their_own(pinning, root, publish_versi
     publish_version(root, "2.1.0", model=tiny_models[1])
     first, second = pinning.pinned("2.0.0"), pinning.pinned("2.1.0")
     assert first.model is second.model is not pinning.serving.model
-    versions.activate(root, "2.1.0")
+    Index(root).activate("2.1.0")
     pinning.check()
     assert pinning.serving.model is first.model
 
@@ -383,7 +384,7 @@ def test_without_a_folder_there_is_the_packed_version_only(packed, root):
 def test_the_packed_version_can_be_asked_for_while_it_answers(packed, root, monkeypatch):
     monkeypatch.setattr(live, "OPENING_SECONDS", 60)
     (root / "CURRENT").unlink()
-    follower = Follower(root, packed, "cpu")
+    follower = Follower(Index(root), packed, "cpu")
     assert follower.pinned("0.9.0") is follower.serving
     assert follower.pinned("1.1.0").version == "1.1.0"
     with pytest.raises(live.UnknownVersion, match=r"exist: 0\.9\.0, 1\.0\.0, 1\.1\.0$"):
@@ -409,7 +410,7 @@ def test_a_damaged_version_is_refused_until_it_is_whole(pinning, root):
 
 def test_a_slow_opening_is_waited_for_once_and_goes_on(root, monkeypatch):
     """The live version answers meanwhile."""
-    follower = Follower(root, None, "cpu")
+    follower = Follower(Index(root), None, "cpu")
     go_on, really = threading.Event(), live.open_version
 
     def slowly(folder):
@@ -445,11 +446,11 @@ def test_a_worker_shows_life_while_it_opens_a_version_for_long(root, monkeypatch
         go_on.wait(60)
         return open_it(folder)
 
-    follower = Follower(root, None, "cpu")
+    follower = Follower(Index(root), None, "cpu")
     monkeypatch.setattr(live, "open_version", open_slowly)
     monkeypatch.setattr(live, "TOUCH_SECONDS", 0.05)
     follower.watch()
-    versions.activate(root, "1.1.0")
+    Index(root).activate("1.1.0")
     assert opening.wait(60)
     (path,) = (root / ".workers").iterdir()
     os.utime(path, (0, 0))
@@ -463,7 +464,8 @@ READ_ONLY = """
 import sys
 from pathlib import Path
 from searcher.live import Follower
-follower = Follower(Path(sys.argv[1]), None, "cpu")
+from searcher.index import Index
+follower = Follower(Index(Path(sys.argv[1])), None, "cpu")
 follower.check()
 print(follower.serving.version)
 """
@@ -493,8 +495,8 @@ def test_a_read_only_folder_is_served_from(root):
 
 def test_no_place_for_an_acknowledgement(root, caplog):
     (root / ".workers").touch()  # a file: fails for root too
-    follower = Follower(root, None, "cpu")
-    versions.activate(root, "1.1.0")
+    follower = Follower(Index(root), None, "cpu")
+    Index(root).activate("1.1.0")
     follower.check()
     assert follower.serving.version == "1.1.0"
     assert caplog.text.count("cannot leave an acknowledgement") == 1

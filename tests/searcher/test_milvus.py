@@ -18,11 +18,12 @@ import pytest
 from PIL import Image
 
 from machine.settings import SettingError
-from searcher import milvus, open_version, versions
+from searcher import milvus, open_version
+from searcher.index import Index
 from searcher.live import Follower
 from searcher.milvus import MilvusVersion, Place, Unavailable
 from searcher.search import Selection
-from searcher.versions import VersionError
+from searcher.version import VersionError
 from tests.pictures import encoded
 from tests.running import ROOT, efiss, serving, wait_for
 
@@ -61,7 +62,7 @@ def both(publish_version, tmp_path_factory):
     paths = [f"data/s{row % 7}.com/{row // 28}_{row}.jpg" for row in range(ROWS)]
     paths[-len(ODD_PATHS) :] = ODD_PATHS
     publish_version(folder / "index", codes=codes, paths=paths)
-    assert milvus.publish(folder / "index", "1.0.0", place_in(folder)) == ROWS
+    assert milvus.publish(Index(folder / "index"), "1.0.0", place_in(folder)) == ROWS
     version = folder / "index" / "1.0.0"
     return open_version(version), MilvusVersion(version, place_in(folder)), codes
 
@@ -151,12 +152,13 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from searcher import milvus
+from searcher.index import Index
 
 def show(done, total):
     if done == 2 * milvus.BATCH:
         os.kill(os.getpid(), signal.SIGKILL)
 
-milvus.publish(Path(sys.argv[1]), "1.0.0", milvus.Place(sys.argv[2]), show=show)
+milvus.publish(Index(Path(sys.argv[1])), "1.0.0", milvus.Place(sys.argv[2]), show=show)
 """
 
 
@@ -173,11 +175,11 @@ def test_a_killed_run_is_continued_and_is_not_live_before(publish_version, tmp_p
     ):
         with pytest.raises(VersionError, match=f"holds {rows - 500} of {rows} rows"):
             wrong()
-    assert versions.live(root) is None
-    assert milvus.publish(root, "1.0.0", where) == 500
-    assert milvus.publish(root, "1.0.0", where) == 0
+    assert Index(root).live() is None
+    assert milvus.publish(Index(root), "1.0.0", where) == 500
+    assert milvus.publish(Index(root), "1.0.0", where) == 0
     assert activate(root, "1.0.0", where) is None
-    assert versions.live(root) == "1.0.0"
+    assert Index(root).live() == "1.0.0"
     index = MilvusVersion(folder, where)
     for row in (0, milvus.BATCH, rows - 1):
         np.testing.assert_array_equal(index.code(row), codes[row])
@@ -186,14 +188,14 @@ def test_a_killed_run_is_continued_and_is_not_live_before(publish_version, tmp_p
 def test_another_build_is_neither_answered_from_nor_replaced_unasked(publish_version, tmp_path):
     root, where = tmp_path / "index", place_in(tmp_path)
     publish_version(root)
-    assert milvus.publish(root, "1.0.0", where) == 3
+    assert milvus.publish(Index(root), "1.0.0", where) == 3
     codes = np.full((4, 8), 7, np.uint8)
     folder = publish_version(root, codes=codes, replace=True)
     with pytest.raises(VersionError, match="made from another build"):
         MilvusVersion(folder, where)
     with pytest.raises(VersionError, match="--force"):
-        milvus.publish(root, "1.0.0", where)
-    assert milvus.publish(root, "1.0.0", where, replace=True) == 4
+        milvus.publish(Index(root), "1.0.0", where)
+    assert milvus.publish(Index(root), "1.0.0", where, replace=True) == 4
     np.testing.assert_array_equal(MilvusVersion(folder, where).code(3), codes[3])
 
 
@@ -201,7 +203,7 @@ def test_a_damaged_version_is_not_published(publish_version, tmp_path):
     folder = publish_version(tmp_path / "index")
     (folder / "index.bin").write_bytes(b"")
     with pytest.raises(VersionError, match="damaged"):
-        milvus.publish(tmp_path / "index", "1.0.0", place_in(tmp_path))
+        milvus.publish(Index(tmp_path / "index"), "1.0.0", place_in(tmp_path))
 
 
 def test_the_follower_answers_from_milvus_and_refuses_what_is_not_there(
@@ -210,7 +212,7 @@ def test_the_follower_answers_from_milvus_and_refuses_what_is_not_there(
     root, where = tmp_path / "index", place_in(tmp_path)
     folder = publish_version(root, "1.0.0")
     publish_version(root, "1.1.0")
-    milvus.publish(root, "1.0.0", where)
+    milvus.publish(Index(root), "1.0.0", where)
     activate(root, "1.0.0", where)
     # A service needs no more of the folder than this.
     kept = {"manifest.json", "model.pt", "model.json"}
@@ -219,17 +221,17 @@ def test_the_follower_answers_from_milvus_and_refuses_what_is_not_there(
             file.unlink()
     monkeypatch.setenv("EFISS_BACKEND", "milvus")
     monkeypatch.setenv("EFISS_MILVUS_URI", where.uri)
-    follower = Follower(root, None, "cpu")
+    follower = Follower(Index(root), None, "cpu")
     index = follower.serving.index
     assert type(index) is MilvusVersion
     codes = follower.serving.model.codes(np.zeros((1, 8, 8, 3), np.uint8))
     assert sorted(index.search(codes, 3)[0][0]) == [0, 1, 2]
     with pytest.raises(VersionError, match="has no collection efiss_1_1_0"):
         activate(root, "1.1.0", where)
-    versions.activate(root, "1.1.0")  # as without --backend milvus
+    Index(root).activate("1.1.0")  # as without --backend milvus
     follower.check()
     assert follower.serving.version == "1.0.0"
-    milvus.publish(root, "1.1.0", where)
+    milvus.publish(Index(root), "1.1.0", where)
     activate(root, "1.1.0", where)
     follower.check()
     assert follower.serving.version == "1.1.0"
@@ -237,8 +239,8 @@ def test_the_follower_answers_from_milvus_and_refuses_what_is_not_there(
 
 def activate(root: Path, version: str, where: Place) -> str | None:
     """As `searcher.switch.activate`, without waiting for workers."""
-    milvus.check(root, version, where)
-    before = versions.activate(root, version)
+    milvus.check(Index(root), version, where)
+    before = Index(root).activate(version)
     milvus.point_alias(where, version)
     return before
 
@@ -287,7 +289,7 @@ def test_a_missing_package_is_named(publish_version, tmp_path, monkeypatch, name
     publish_version(tmp_path / "index")
     monkeypatch.setitem(sys.modules, name, None)  # how Python marks what cannot be imported
     with pytest.raises(VersionError, match=r"pip install 'efiss-ai\[milvus\]'"):
-        milvus.publish(tmp_path / "index", "1.0.0", place_in(tmp_path))
+        milvus.publish(Index(tmp_path / "index"), "1.0.0", place_in(tmp_path))
 
 
 # -- a server that goes away ---------------------------------------------------------------------
@@ -325,7 +327,7 @@ def lite(tmp_path):
 def test_a_server_that_went_away_is_found_again(publish_version, tmp_path, lite):
     folder = publish_version(tmp_path / "index")
     where = Place(lite.uri)
-    milvus.publish(tmp_path / "index", "1.0.0", where)
+    milvus.publish(Index(tmp_path / "index"), "1.0.0", where)
     index, code = MilvusVersion(folder, where), np.zeros(8, np.uint8)
     before = index.select(code, 3)
     lite.kill()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from searcher import open_version, tables
 from searcher.search import Selection
-from searcher.versions import VersionError
+from searcher.version import VersionError
 from tests.brute_force import (
     all_equal,
     clustered,

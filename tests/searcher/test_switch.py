@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from searcher import acknowledgements, switch, versions
+from searcher import acknowledgements, switch
+from searcher.index import Index
 from searcher.live import Follower
-from searcher.versions import VersionError
+from searcher.version import VersionError
 from tests.running import ROOT, wait_for
 
 NAMES = ["1.0.0", "1.1.0", "1.2.0", "1.3.0"]
@@ -32,8 +33,8 @@ def root(publish_version, tmp_path) -> Path:
 @pytest.fixture
 def follower(root):
     """A worker: this process."""
-    versions.activate(root, "1.0.0")
-    follower = Follower(root, None, "cpu")
+    Index(root).activate("1.0.0")
+    follower = Follower(Index(root), None, "cpu")
     follower.watch()
     return follower
 
@@ -41,8 +42,9 @@ def follower(root):
 WORKER = """
 import sys, time
 from pathlib import Path
+from searcher.index import Index
 from searcher.live import Follower
-follower = Follower(Path(sys.argv[1]), None, "cpu")
+follower = Follower(Index(Path(sys.argv[1])), None, "cpu")
 follower.watch()
 time.sleep(600)
 """
@@ -54,9 +56,9 @@ def worker(root):
     started = []
 
     def start() -> subprocess.Popen:
-        count = len(acknowledgements.alive(root))
+        count = len(acknowledgements.alive(Index(root)))
         started.append(subprocess.Popen([sys.executable, "-c", WORKER, root], cwd=ROOT))
-        wait_for(lambda: len(acknowledgements.alive(root)) > count)
+        wait_for(lambda: len(acknowledgements.alive(Index(root))) > count)
         return started[-1]
 
     yield start
@@ -69,16 +71,16 @@ def worker(root):
 
 
 def test_without_a_service_only_the_pointer_moves(root):
-    assert switch.activate(root, "1.0.0") == switch.Switch("1.0.0", None, 0)
-    assert switch.activate(root, "1.1.0") == switch.Switch("1.1.0", "1.0.0", 0)
-    assert versions.live(root) == "1.1.0"
+    assert switch.activate(Index(root), "1.0.0") == switch.Switch("1.0.0", None, 0)
+    assert switch.activate(Index(root), "1.1.0") == switch.Switch("1.1.0", "1.0.0", 0)
+    assert Index(root).live() == "1.1.0"
 
 
 def test_returns_when_every_worker_answers_from_it(root, follower, worker):
     worker()
-    assert switch.activate(root, "1.1.0") == switch.Switch("1.1.0", "1.0.0", 2)
+    assert switch.activate(Index(root), "1.1.0") == switch.Switch("1.1.0", "1.0.0", 2)
     assert follower.serving.version == "1.1.0"
-    assert {word.version for word in acknowledgements.alive(root)} == {"1.1.0"}
+    assert {word.version for word in acknowledgements.alive(Index(root))} == {"1.1.0"}
 
 
 def test_a_worker_that_refuses_keeps_the_version_before_live(root, follower, worker, monkeypatch):
@@ -93,55 +95,55 @@ def test_a_worker_that_refuses_keeps_the_version_before_live(root, follower, wor
 
     monkeypatch.setattr(follower, "_open", fail)
     with pytest.raises(VersionError) as caught:
-        switch.activate(root, "1.1.0")
+        switch.activate(Index(root), "1.1.0")
     assert str(caught.value) == (
         "version 1.1.0 was taken back and 1.0.0 stays live: worker "
         f"{socket.gethostname()}-{os.getpid()} refused it: this machine lacks something"
     )
-    assert versions.live(root) == "1.0.0" and versions.before(root) == []
-    words = functools.partial(acknowledgements.alive, root)
+    assert Index(root).live() == "1.0.0" and Index(root).before() == []
+    words = functools.partial(acknowledgements.alive, Index(root))
     wait_for(lambda: {(word.version, word.refused) for word in words()} == {("1.0.0", None)})
 
 
 def test_a_worker_that_hangs_keeps_the_version_before_live(root, worker):
-    versions.activate(root, "1.0.0")
+    Index(root).activate("1.0.0")
     hanging = worker()
     os.kill(hanging.pid, signal.SIGSTOP)
     with pytest.raises(VersionError, match=rf"-{hanging.pid} still answers from 1\.0\.0 after 1 s"):
-        switch.activate(root, "1.1.0", seconds=1)
-    assert versions.live(root) == "1.0.0"
+        switch.activate(Index(root), "1.1.0", seconds=1)
+    assert Index(root).live() == "1.0.0"
     hanging.kill()
     hanging.wait()
-    assert switch.activate(root, "1.1.0").workers == 0  # it is gone, and not waited for
+    assert switch.activate(Index(root), "1.1.0").workers == 0  # it is gone, and not waited for
 
 
 @pytest.mark.parametrize("silent", [True, False])
 def test_workers_of_another_machine_are_known_by_their_touch(root, silent):
-    switch.activate(root, "1.0.0")
+    switch.activate(Index(root), "1.0.0")
     word = acknowledgements.Word("elsewhere", 7, "1.0.0", "1.0.0", 0, None, [])
     path = root / ".workers" / "elsewhere-7.json"
     path.parent.mkdir()
     path.write_text(json.dumps(vars(word)))
     if silent:
         os.utime(path, (time.time() - 20, time.time() - 20))
-        assert switch.activate(root, "1.1.0", seconds=0.2).workers == 0
+        assert switch.activate(Index(root), "1.1.0", seconds=0.2).workers == 0
     else:
         with pytest.raises(VersionError, match=r"worker elsewhere-7 still answers from 1\.0\.0"):
-            switch.activate(root, "1.1.0", seconds=0.2)
+            switch.activate(Index(root), "1.1.0", seconds=0.2)
 
 
 def test_a_number_that_another_process_took_over_is_not_waited_for(root):
     """As after a restart of the machine: the word is older than the process of its number."""
-    switch.activate(root, "1.0.0")
+    switch.activate(Index(root), "1.0.0")
     name = f"{socket.gethostname()}-{os.getpid()}"
     word = acknowledgements.Word(socket.gethostname(), os.getpid(), "1.0.0", "1.0.0", 0, None, [])
     path = root / ".workers" / f"{name}.json"
     path.parent.mkdir()
     path.write_text(json.dumps(vars(word)))
-    assert acknowledgements.alive(root) == [word]
+    assert acknowledgements.alive(Index(root)) == [word]
     os.utime(path, (10**9, 10**9))
-    assert acknowledgements.alive(root) == []
-    assert switch.activate(root, "1.1.0", seconds=1).workers == 0
+    assert acknowledgements.alive(Index(root)) == []
+    assert switch.activate(Index(root), "1.1.0", seconds=1).workers == 0
 
 
 def test_a_worker_touches_its_word_while_it_lives(root, follower):
@@ -151,25 +153,25 @@ def test_a_worker_touches_its_word_while_it_lives(root, follower):
 
 
 def test_what_an_operator_interrupts_is_taken_back(root, worker):
-    versions.activate(root, "1.0.0")
+    Index(root).activate("1.0.0")
     hanging = worker()
     os.kill(hanging.pid, signal.SIGSTOP)
     command = [sys.executable, "-m", "efiss", "activate", "1.1.0", "--index_root", str(root)]
     process = subprocess.Popen(command, cwd=ROOT)
-    wait_for(lambda: versions.live(root) == "1.1.0")
+    wait_for(lambda: Index(root).live() == "1.1.0")
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 1
-    assert versions.live(root) == "1.0.0"
+    assert Index(root).live() == "1.0.0"
 
 
 def test_one_switch_at_a_time(root):
-    with versions.switching(root), pytest.raises(VersionError, match="another process is changing"):
-        switch.activate(root, "1.0.0")
+    with Index(root).switching(), pytest.raises(VersionError, match="another process is changing"):
+        switch.activate(Index(root), "1.0.0")
 
 
 def test_a_version_is_activated_while_another_is_built(root):
-    with versions.writing(root):
-        switch.activate(root, "1.0.0")
+    with Index(root).writing():
+        switch.activate(Index(root), "1.0.0")
 
 
 # -- going back ----------------------------------------------------------------------------------
@@ -177,45 +179,46 @@ def test_a_version_is_activated_while_another_is_built(root):
 
 def test_back_and_further_back(root, follower):
     for name in NAMES[1:]:
-        switch.activate(root, name)
+        switch.activate(Index(root), name)
     for name in reversed(NAMES[:-1]):
-        assert switch.roll_back(root).version == name
-        assert versions.live(root) == follower.serving.version == name
+        assert switch.roll_back(Index(root)).version == name
+        assert Index(root).live() == follower.serving.version == name
     with pytest.raises(VersionError, match=r"no version was live before 1\.0\.0 .*by its number"):
-        switch.roll_back(root)
+        switch.roll_back(Index(root))
 
 
 def test_the_way_back_after_going_back_and_on(root):
     for name in ("1.0.0", "1.1.0", "1.2.0"):
-        switch.activate(root, name)
-    switch.roll_back(root)
-    switch.activate(root, "1.3.0")
-    assert versions.before(root) == ["1.0.0", "1.1.0"]
-    switch.activate(root, "1.3.0")  # once more: not a step
-    assert versions.before(root) == ["1.0.0", "1.1.0"]
+        switch.activate(Index(root), name)
+    switch.roll_back(Index(root))
+    switch.activate(Index(root), "1.3.0")
+    assert Index(root).before() == ["1.0.0", "1.1.0"]
+    switch.activate(Index(root), "1.3.0")  # once more: not a step
+    assert Index(root).before() == ["1.0.0", "1.1.0"]
 
 
 def test_a_removed_version_is_left_out_of_the_way_back(root):
     for name in NAMES[:3]:
-        switch.activate(root, name)
-    switch.remove(root, "1.0.0")
-    assert versions.before(root) == ["1.1.0"]
+        switch.activate(Index(root), name)
+    switch.remove(Index(root), "1.0.0")
+    assert Index(root).before() == ["1.1.0"]
 
 
 def test_a_damaged_version_is_not_gone_back_to(root):
-    switch.activate(root, "1.0.0")
-    switch.activate(root, "1.1.0")
+    switch.activate(Index(root), "1.0.0")
+    switch.activate(Index(root), "1.1.0")
     with open(root / "1.0.0" / "index.bin", "r+b") as file:
         file.write(b"x")
     with pytest.raises(VersionError, match=r"1\.0\.0 is damaged and stays off"):
-        switch.roll_back(root)
-    assert versions.live(root) == "1.1.0" and versions.before(root) == ["1.0.0"]
+        switch.roll_back(Index(root))
+    assert Index(root).live() == "1.1.0" and Index(root).before() == ["1.0.0"]
 
 
 KILLED = """
 import itertools, os, signal, sys
 from pathlib import Path
 from searcher import switch
+from searcher.index import Index
 calls = itertools.count(1)
 def killing(call):
     def wrapped(*args, **options):
@@ -225,8 +228,8 @@ def killing(call):
     return wrapped
 for name in ("replace", "fsync"):
     setattr(os, name, killing(getattr(os, name)))
-root = Path(sys.argv[1])
-switch.roll_back(root) if sys.argv[3] == "back" else switch.activate(root, sys.argv[3])
+index = Index(Path(sys.argv[1]))
+switch.roll_back(index) if sys.argv[3] == "back" else switch.activate(index, sys.argv[3])
 """
 
 
@@ -235,63 +238,63 @@ def test_killed_at_any_step_it_is_done_or_not_and_the_way_back_is_whole(root, wh
     done = False
     for step in range(1, 20):
         for name in NAMES[:3]:
-            versions.make_live(root, name, NAMES[: NAMES.index(name)])
+            Index(root).make_live(name, NAMES[: NAMES.index(name)])
         ended = subprocess.run([sys.executable, "-c", KILLED, root, str(step), what], cwd=ROOT)
         states = {
             "1.2.0": ["1.0.0", "1.1.0"],
             "1.3.0": ["1.0.0", "1.1.0", "1.2.0"],
             "1.1.0": ["1.0.0"],
         }
-        assert versions.before(root) == states[versions.live(root)]
+        assert Index(root).before() == states[Index(root).live()]
         if done := ended.returncode == 0:
             break
         assert ended.returncode == -signal.SIGKILL
     assert done and step > 4
-    assert versions.live(root) == ("1.1.0" if what == "back" else "1.3.0")
+    assert Index(root).live() == ("1.1.0" if what == "back" else "1.3.0")
 
 
 # -- removing ------------------------------------------------------------------------------------
 
 
 def test_what_is_needed_is_not_removed(root, follower):
-    switch.activate(root, "1.1.0")
-    switch.activate(root, "1.2.0")
+    switch.activate(Index(root), "1.1.0")
+    switch.activate(Index(root), "1.2.0")
     wait_for(lambda: follower.pinned("1.0.0"))
-    wait_for(lambda: "1.0.0" in acknowledgements.alive(root)[0].pinned)
+    wait_for(lambda: "1.0.0" in acknowledgements.alive(Index(root))[0].pinned)
     for name, reason in {
         "1.2.0": "it is live",
         "1.1.0": "`efiss rollback` would go back to it",
         "1.0.0": "requests to a running service name it",
     }.items():
         with pytest.raises(VersionError, match=f"version {name} is not removed: {reason}"):
-            switch.remove(root, name)
+            switch.remove(Index(root), name)
         with pytest.raises(VersionError, match=reason):
-            switch.remove(root, "1.3.0", name)  # none of them
-    assert versions.versions(root) == NAMES
-    switch.remove(root, "1.3.0")
-    assert versions.versions(root) == NAMES[:3]
+            switch.remove(Index(root), "1.3.0", name)  # none of them
+    assert Index(root).versions() == NAMES
+    switch.remove(Index(root), "1.3.0")
+    assert Index(root).versions() == NAMES[:3]
     with pytest.raises(VersionError, match=r"no version 1\.3\.0"):
-        switch.remove(root, "1.3.0")
+        switch.remove(Index(root), "1.3.0")
 
 
 def test_keep_leaves_the_highest_numbers_and_what_is_needed(root):
-    switch.activate(root, "1.1.0")
-    switch.activate(root, "1.0.0")
-    assert switch.prune(root, 1) == ["1.2.0"]
-    assert versions.versions(root) == ["1.0.0", "1.1.0", "1.3.0"]
-    assert switch.prune(root, 9) == []
+    switch.activate(Index(root), "1.1.0")
+    switch.activate(Index(root), "1.0.0")
+    assert switch.prune(Index(root), 1) == ["1.2.0"]
+    assert Index(root).versions() == ["1.0.0", "1.1.0", "1.3.0"]
+    assert switch.prune(Index(root), 9) == []
 
 
 def test_nothing_is_removed_while_a_version_is_built(root):
-    with versions.writing(root), pytest.raises(VersionError, match="another process is building"):
-        switch.remove(root, "1.3.0")
+    with Index(root).writing(), pytest.raises(VersionError, match="another process is building"):
+        switch.remove(Index(root), "1.3.0")
 
 
 def test_a_removal_that_was_killed_is_finished_by_the_next_writer(root):
     os.rename(root / "1.3.0", root / ".gone-1.3.0")
-    with versions.writing(root):
+    with Index(root).writing():
         pass
-    assert not (root / ".gone-1.3.0").exists() and "1.3.0" not in versions.versions(root)
+    assert not (root / ".gone-1.3.0").exists() and "1.3.0" not in Index(root).versions()
 
 
 # -- under load ----------------------------------------------------------------------------------
@@ -313,7 +316,7 @@ def test_no_answer_mixes_versions_while_they_change(root, follower):
         thread.start()
     try:
         for name in random.Random(0).choices(NAMES, k=20):
-            assert switch.activate(root, name).workers == 1
+            assert switch.activate(Index(root), name).workers == 1
             assert follower.serving.version == name
     finally:
         stop.set()

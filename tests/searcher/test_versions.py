@@ -21,8 +21,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from searcher import columns, open_version, tables, versions
-from searcher.versions import VersionError
+from searcher import columns, open_version, tables
+from searcher.index import Index
+from searcher.publish import Contents, publish
+from searcher.version import VersionError, model_of, parse, read_manifest, verify
 
 FILES = {
     "index.bin",
@@ -53,7 +55,7 @@ def root(publish_version, tmp_path) -> Path:
     root = tmp_path / "index"
     publish_version(root, "1.0.0", codes=CODES)
     publish_version(root, "1.1.0", codes=OTHER_CODES)
-    versions.activate(root, "1.0.0")
+    Index(root).activate("1.0.0")
     return root
 
 
@@ -138,7 +140,7 @@ def test_a_damaged_model_is_not_shared(root, publish_version, tiny_models):
 
 def test_a_damaged_version_does_not_keep_others_from_being_published(root, publish_version):
     (root / "1.0.0/manifest.json").write_text("{")
-    assert versions.verify(publish_version(root, "1.2.0")) == []
+    assert verify(publish_version(root, "1.2.0")) == []
 
 
 def test_without_hard_links_the_model_is_copied(root, publish_version, tiny_models, monkeypatch):
@@ -167,13 +169,13 @@ def test_as_many_paths_as_codes(publish_version, tmp_path, count):
     codes = np.zeros((count, 8), np.uint8)
     with pytest.raises(VersionError, match=f"{count} codes for 3 paths"):
         publish_version(tmp_path, codes=codes, paths=["a", "b", "c"])
-    assert versions.versions(tmp_path) == []
+    assert Index(tmp_path).versions() == []
 
 
 def test_no_codes_are_no_version(publish_version, tmp_path):
     with pytest.raises(VersionError, match="0 codes for 0 paths"):
         publish_version(tmp_path, codes=np.zeros((0, 8), np.uint8))
-    assert versions.versions(tmp_path) == []
+    assert Index(tmp_path).versions() == []
 
 
 # -- numbers -------------------------------------------------------------------------------------
@@ -181,7 +183,7 @@ def test_no_codes_are_no_version(publish_version, tmp_path):
 
 @pytest.mark.parametrize("number", ["0.0.0", "1.5.0", "10.200.3000"])
 def test_a_version_number(number):
-    assert ".".join(map(str, versions.parse(number))) == number
+    assert ".".join(map(str, parse(number))) == number
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_a_version_number(number):
 )
 def test_not_a_version_number(number):
     with pytest.raises(VersionError, match=r"not a version number; write MAJOR\.MINOR\.PATCH"):
-        versions.parse(number)
+        parse(number)
 
 
 def test_versions_are_listed_by_number(tmp_path, publish_version):
@@ -216,55 +218,55 @@ def test_versions_are_listed_by_number(tmp_path, publish_version):
         publish_version(tmp_path, version)
     for other in ("1.0.0", "notes", ".new-3.0.0"):
         (tmp_path / other).mkdir()  # no version: no manifest, or no number
-    assert versions.versions(tmp_path) == ["0.20.0", "1.9.0", "1.10.0"]
+    assert Index(tmp_path).versions() == ["0.20.0", "1.9.0", "1.10.0"]
 
 
 def test_no_folder_no_versions(tmp_path):
-    assert versions.versions(tmp_path / "index") == []
-    assert versions.live(tmp_path / "index") is None
+    assert Index(tmp_path / "index").versions() == []
+    assert Index(tmp_path / "index").live() is None
 
 
 def test_a_file_in_the_place_of_the_folder(tmp_path):
     (tmp_path / "index").write_text("")
-    assert versions.versions(tmp_path / "index") == []
-    assert versions.live(tmp_path / "index") is None
+    assert Index(tmp_path / "index").versions() == []
+    assert Index(tmp_path / "index").live() is None
 
 
 # -- activating ----------------------------------------------------------------------------------
 
 
 def test_activate_names_the_version_in_current(root):
-    assert versions.live(root) == "1.0.0"
-    assert versions.activate(root, "1.1.0") == "1.0.0"
+    assert Index(root).live() == "1.0.0"
+    assert Index(root).activate("1.1.0") == "1.0.0"
     assert (root / "CURRENT").read_bytes() == b"1.1.0\n"
-    assert versions.activate(root, "1.0.0") == "1.1.0"  # and back
+    assert Index(root).activate("1.0.0") == "1.1.0"  # and back
     assert entries(root) == [".before", ".lock", "1.0.0", "1.1.0", "CURRENT"]
 
 
 def test_activate_again_can_be_noticed(root):
     os.utime(root / "CURRENT", ns=(0, 0))
-    before = versions.activation(root)
-    versions.activate(root, "1.0.0")
-    assert versions.activation(root)[0] == before[0]
-    assert versions.activation(root) != before
+    before = Index(root).activation()
+    Index(root).activate("1.0.0")
+    assert Index(root).activation()[0] == before[0]
+    assert Index(root).activation() != before
 
 
 def test_nothing_was_live_before_the_first(publish_version, tmp_path):
     publish_version(tmp_path)
-    assert versions.activate(tmp_path, "1.0.0") is None
+    assert Index(tmp_path).activate("1.0.0") is None
 
 
 def test_what_does_not_exist_is_not_activated(root):
     with pytest.raises(VersionError, match=r"no version 3\.0\.0 .* exist: 1\.0\.0, 1\.1\.0"):
-        versions.activate(root, "3.0.0")
-    assert versions.live(root) == "1.0.0"
+        Index(root).activate("3.0.0")
+    assert Index(root).live() == "1.0.0"
 
 
 def test_current_that_is_no_text_does_no_harm(root):
     (root / "CURRENT").write_bytes(b"\xff\xfe\0")
-    assert versions.live(root) not in versions.versions(root)
-    versions.activate(root, "1.1.0")
-    assert versions.live(root) == "1.1.0"
+    assert Index(root).live() not in Index(root).versions()
+    Index(root).activate("1.1.0")
+    assert Index(root).live() == "1.1.0"
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])
@@ -275,10 +277,10 @@ def test_activating_fails_whole(root, monkeypatch, call):
     with monkeypatch.context() as patched:
         patched.setattr(os, call, fail)
         with pytest.raises(OSError, match="No space left"):
-            versions.activate(root, "1.1.0")
-    assert versions.live(root) == "1.0.0"
-    versions.activate(root, "1.1.0")
-    assert versions.live(root) == "1.1.0"
+            Index(root).activate("1.1.0")
+    assert Index(root).live() == "1.0.0"
+    Index(root).activate("1.1.0")
+    assert Index(root).live() == "1.1.0"
 
 
 # -- damage --------------------------------------------------------------------------------------
@@ -305,11 +307,11 @@ def in_place_of_a_file_a_folder(path):
 def refused(root, *words):
     """Activating 1.1.0 is refused in one sentence with these words, and 1.0.0 stays live."""
     with pytest.raises(VersionError) as error:
-        versions.activate(root, "1.1.0")
+        Index(root).activate("1.1.0")
     for word in ("1.1.0", *words):
         assert word in str(error.value)
     assert "\n" not in str(error.value)
-    assert versions.live(root) == "1.0.0"
+    assert Index(root).live() == "1.0.0"
 
 
 @pytest.mark.parametrize("name", sorted(FILES - {"manifest.json"}))
@@ -478,10 +480,10 @@ def test_the_model_of_other_codes_is_refused(root, tiny_models):
 def test_a_version_without_a_model(root, publish_version):
     folder = publish_version(root, "1.2.0", codes=CODES, model=False)
     assert set(entries(folder)) == FILES - {"model.pt", "model.json"}
-    assert versions.read_manifest(folder).model == {}
-    assert versions.model_of(folder) is None
-    assert versions.verify(folder) == []
-    versions.activate(root, "1.2.0")
+    assert read_manifest(folder).model == {}
+    assert model_of(folder) is None
+    assert verify(folder) == []
+    Index(root).activate("1.2.0")
     rows, _ = open_version(folder).search(CODES[3:4], 1)
     assert rows.tolist() == [[3]]
     # One with a model is published beside it, and finds that of another version.
@@ -503,11 +505,11 @@ def with_tables(root, publish_version, monkeypatch) -> Path:
 
 def test_a_large_index_has_tables(with_tables, root):
     assert set(entries(with_tables)) == FILES | {"tables.starts.npy", "tables.rows.npy"}
-    assert set(versions.read_manifest(with_tables).files) == FILES - {"manifest.json"} | {
+    assert set(read_manifest(with_tables).files) == FILES - {"manifest.json"} | {
         "tables.starts.npy",
         "tables.rows.npy",
     }
-    assert versions.activate(root, "1.1.0") == "1.0.0"
+    assert Index(root).activate("1.1.0") == "1.0.0"
 
 
 @pytest.mark.parametrize("name", ["tables.starts.npy", "tables.rows.npy"])
@@ -563,7 +565,7 @@ def test_more_rows_than_fit_their_numbers_are_refused(root, publish_version, mon
 
 def test_a_model_that_changed_while_it_was_used_is_not_published(root, tmp_path, tiny_models):
     """A new model was copied over the one in use: codes of the old, file of the new."""
-    contents = versions.Contents(
+    contents = Contents(
         codes=CODES,
         paths=list("abcdefghij"),
         rejected=[],
@@ -576,10 +578,10 @@ def test_a_model_that_changed_while_it_was_used_is_not_published(root, tmp_path,
     for folder in (root, tmp_path / "empty"):
         with (
             pytest.raises(VersionError, match=r"1\.2\.0 was not written well: .*is not of the m"),
-            versions.writing(folder),
+            Index(folder).writing(),
         ):
-            versions.publish(folder, "1.2.0", contents)
-        assert "1.2.0" not in versions.versions(folder)
+            publish(Index(folder), "1.2.0", contents)
+        assert "1.2.0" not in Index(folder).versions()
 
 
 # -- publishing that is cut short ----------------------------------------------------------------
@@ -600,7 +602,7 @@ def test_a_version_without_manifest_is_not_replaced_unasked(root, publish_versio
 
 def test_a_version_is_replaced_when_asked(root, publish_version):
     publish_version(root, "1.1.0", codes=CODES[:4], replace=True)
-    assert versions.verify(root / "1.1.0") == []
+    assert verify(root / "1.1.0") == []
     assert open_version(root / "1.1.0").manifest.rows == 4
     assert entries(root) == [".lock", "1.0.0", "1.1.0", "CURRENT"]
 
@@ -645,8 +647,8 @@ def test_publishing_that_fails_at_any_step(root, publish_version, monkeypatch, r
                 publish_version(root, version, codes=CODES, replace=replace)
         # Nothing half-made is left, not even hidden.
         assert [name for name in entries(root) if name.startswith((".new", ".old"))] == []
-        there = [version] if version in versions.versions(root) else []
-        assert [versions.verify(root / name) for name in there] == [[]] * len(there)
+        there = [version] if version in Index(root).versions() else []
+        assert [verify(root / name) for name in there] == [[]] * len(there)
         outcomes.append([open_version(root / name).code(0).tolist() for name in there])
         if failing.left > 0:
             break
@@ -663,11 +665,11 @@ import os, signal, sys
 from pathlib import Path
 
 import numpy as np
-
-from searcher import versions
+from searcher.index import Index
+from searcher.publish import Contents, publish
 
 root, model, version, sha256, replace = sys.argv[1:]
-contents = versions.Contents(
+contents = Contents(
     codes=np.full((4, 8), 7, np.uint8), paths=list("abcd"), rejected=[], model=Path(model),
     model_name="tiny-1", model_sha256=sha256, catalogue={},
 )
@@ -687,8 +689,8 @@ def killed_at(step):
 
     for name in ("mkdir", "link", "fsync", "rename", "replace", "rmdir", "unlink"):
         setattr(os, name, counting(getattr(os, name)))
-    with versions.writing(Path(root)):
-        versions.publish(Path(root), version, contents, replace == "replace")
+    with Index(Path(root)).writing():
+        publish(Index(Path(root)), version, contents, replace == "replace")
     os._exit(0)
 
 
@@ -720,16 +722,16 @@ def test_publishing_that_is_killed_at_any_step(root, tiny_models, replace):
     )
     with process:
         for step in process.stdout:
-            there = version in versions.versions(root)
-            assert not there or versions.verify(root / version) == []
-            assert versions.live(root) == "1.0.0"
-            with versions.writing(root):  # as the next run begins
+            there = version in Index(root).versions()
+            assert not there or verify(root / version) == []
+            assert Index(root).live() == "1.0.0"
+            with Index(root).writing():  # as the next run begins
                 hidden = [name for name in entries(root) if name.startswith((".new", ".old"))]
             assert hidden == []
-            published = version in versions.versions(root)
+            published = version in Index(root).versions()
             assert published or not replace, f"step {step}: the version before is lost"
             if published:
-                assert versions.verify(root / version) == []
+                assert verify(root / version) == []
                 keys.add(open_version(root / version).code(0).tobytes())
                 if not replace:
                     shutil.rmtree(root / version)
@@ -745,7 +747,7 @@ def test_between_the_two_renames_of_a_replacement(root, publish_version):
     """As a kill there leaves it: the version before comes back, and needs --force again."""
     shutil.copytree(root / "1.1.0", root / ".new-1.1.0")
     os.rename(root / "1.1.0", root / ".old-1.1.0")
-    assert versions.versions(root) == ["1.0.0"]
+    assert Index(root).versions() == ["1.0.0"]
     with pytest.raises(VersionError, match=r"1\.1\.0 exists"):
         publish_version(root, "1.1.0", codes=CODES)
     assert entries(root) == [".lock", "1.0.0", "1.1.0", "CURRENT"]
@@ -756,14 +758,14 @@ def test_between_the_two_renames_of_a_replacement(root, publish_version):
 
 
 def building_is_refused(root, words):
-    with pytest.raises(VersionError, match=words), versions.writing(root):
+    with pytest.raises(VersionError, match=words), Index(root).writing():
         pass
 
 
 def test_one_process_at_a_time(root):
     script = (
-        "import sys; from pathlib import Path; from searcher import versions\n"
-        "with versions.writing(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from searcher.index import Index\n"
+        "with Index(Path(sys.argv[1])).writing(): print('in', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, root],
@@ -773,15 +775,15 @@ def test_one_process_at_a_time(root):
     ) as other:
         assert other.stdout.readline() == b"in\n"
         building_is_refused(root, r"another process is building a version in .*index; wait")
-        versions.activate(root, "1.1.0")  # goes on meanwhile
+        Index(root).activate("1.1.0")  # goes on meanwhile
         os.kill(other.pid, signal.SIGKILL)
         other.wait()
-    with versions.writing(root):  # the lock ended with the process
+    with Index(root).writing():  # the lock ended with the process
         pass
 
 
 def test_one_thread_at_a_time(root):
-    with versions.writing(root):
+    with Index(root).writing():
         building_is_refused(root, "another process is building")
 
 
@@ -810,13 +812,14 @@ def can_be_a_user():
 @pytest.mark.skipif(not can_be_a_user(), reason="root here cannot give up its rights")
 def test_a_read_only_folder(root):
     script = (
-        "import sys; from pathlib import Path; from searcher import versions\n"
+        "import sys; from pathlib import Path; from searcher.index import Index\n"
+        "from searcher.version import VersionError, verify\n"
         "root = Path(sys.argv[1])\n"
-        "print(versions.verify(root / '1.0.0'))\n"
-        "for use in (lambda: versions.writing(root).__enter__(),\n"
-        "            lambda: versions.activate(root, '1.1.0')):\n"
+        "print(verify(root / '1.0.0'))\n"
+        "for use in (lambda: Index(root).writing().__enter__(),\n"
+        "            lambda: Index(root).activate('1.1.0')):\n"
         "    try: use()\n"
-        "    except (versions.VersionError, OSError) as error: print(error)\n"
+        "    except (VersionError, OSError) as error: print(error)\n"
     )
     (root / ".lock").unlink()
     os.chmod(root, 0o555)
@@ -826,7 +829,7 @@ def test_a_read_only_folder(root):
     assert verified == "[]"
     assert writing == f"{root} cannot be written: Permission denied"
     assert "Permission denied" in activating
-    assert versions.live(root) == "1.0.0"
+    assert Index(root).live() == "1.0.0"
 
 
 @contextlib.contextmanager
@@ -850,13 +853,13 @@ def test_a_full_disk(publish_version, tmp_path, kilobytes):
     root = tmp_path / "index"
     with small_disk(root, f"{kilobytes}k"):
         publish_version(root, "1.0.0", codes=CODES)
-        versions.activate(root, "1.0.0")
+        Index(root).activate("1.0.0")
         rows = np.zeros((9000, 8), np.uint8)
         with pytest.raises(OSError, match="No space left on device"):
             publish_version(root, "1.1.0", codes=rows, paths=["p" * 20] * len(rows))
         assert entries(root) == [".lock", "1.0.0", "CURRENT"]
         publish_version(root, "1.1.0", codes=CODES)  # there is room again
-        versions.activate(root, "1.1.0")
+        Index(root).activate("1.1.0")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from PIL import Image
 
 from efiss_client import PATH
 from hashing.codes import hamming, pack
-from searcher import versions
+from searcher.index import Index
 from searcher.search import open_version
 from tests.dashboard import expressions, metrics_in
 from tests.drawing import draw
@@ -474,7 +474,7 @@ def test_every_worker_answers_from_a_version_when_its_activation_returns(service
                 wait_for(lambda version=version: latest_version(service) == version)
         finally:
             stop.set()
-            versions.activate(service.folder / "index", "1.0.0")
+            Index(service.folder / "index").activate("1.0.0")
         for one in asking:
             one.result()
     assert {status for status, _, _ in seen} == {200}
