@@ -1,10 +1,12 @@
 """Indexing and reindexing in a process that kills itself, for `test_resume`, `test_reindex`."""
 
+import collections
 import itertools
 import os
 import pkgutil
 import signal
 import types
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from efiss.commands.index import index as command
@@ -12,6 +14,29 @@ from indexer import reindex as steps
 from indexer import table
 
 PART_RECORDS, MOST_PARTS = 4, 2
+CHANGES_THE_FOLDER = {"os:replace", "os:rename", "os:unlink"}
+"""Steps of which no two calls are alike: after each, the folder is another one."""
+MOST_MOMENTS = 5
+
+
+def moments(step: str, calls: int) -> list[int]:
+    """After which of so many calls of a step to kill: after each of a few; of many that are like
+    one another, after the first, some between, and the last."""
+    few = calls if step in CHANGES_THE_FOLDER else min(calls, MOST_MOMENTS)
+    return [1 + i * (calls - 1) // max(few - 1, 1) for i in range(few)]
+
+
+def counting(calls: Path, steps: Iterable[str], run: Callable, *arguments) -> None:
+    """Run it undisturbed; to `calls` goes a line for every call of one of the steps."""
+    file = open(calls, "a", buffering=1)  # noqa: SIM115 - until the process ends
+    for step in steps:
+        _after_each(step, lambda *_, step=step: file.write(f"{step}\n"))
+    run(*arguments)
+
+
+def read_calls(calls: Path) -> collections.Counter[str]:
+    """How often each step was called."""
+    return collections.Counter(calls.read_text().splitlines())
 
 
 def index(arguments: list[str], log: Path, step: str | None = None, times: int = 0) -> None:

@@ -1,7 +1,6 @@
 """The whole way from a catalogue to a live version, in this process, and killed on its way."""
 
 import dataclasses
-import itertools
 import multiprocessing
 import os
 import re
@@ -441,13 +440,16 @@ def processes():
 @pytest.fixture(scope="module")
 def run(processes, tiny_models):
     """run(folder, step, times) -> how a process ended that reindexes there, and how many pictures
-    it says it has hashed."""
+    it says it has hashed; with calls=path it counts its steps there."""
     plan = dataclasses.replace(plan_for(tiny_models[0]), keep=1)
 
-    def run(folder: Path, *stop) -> tuple[int, int | None]:
+    def run(folder: Path, *stop, calls: Path | None = None) -> tuple[int, int | None]:
         log = folder / "log"
         log.write_text("")
-        process = processes.Process(target=killed.reindex, args=(plan, folder, log, *stop))
+        what = (killed.reindex, plan, folder, log, *stop)
+        if calls:
+            what = (killed.counting, calls, list(STEPS.values()), *what)
+        process = processes.Process(target=what[0], args=what[1:])
         process.start()
         process.join()
         hashed = re.search(r" (\d+) hashed now", log.read_text())
@@ -477,23 +479,28 @@ def kept_codes(root: Path) -> int:
     return len(np.unique(np.concatenate([np.load(part) for part in parts])))
 
 
-def test_undisturbed_it_removes_what_is_older_than_the_way_back(run, before, tmp_path):
-    folder = Path(shutil.copytree(before, tmp_path / "folder"))
-    assert run(folder) == (0, NEW)
-    assert Index(folder / INDEX).versions() == ["1.2.0", "1.3.0"]
+@pytest.fixture(scope="module")
+def undisturbed(run, before, tmp_path_factory) -> Path:
+    folder = Path(shutil.copytree(before, tmp_path_factory.mktemp("undisturbed") / "folder"))
+    assert run(folder, calls=folder / "calls") == (0, NEW)
+    return folder
+
+
+def test_undisturbed_it_removes_what_is_older_than_the_way_back(undisturbed):
+    assert Index(undisturbed / INDEX).versions() == ["1.2.0", "1.3.0"]
 
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
 def test_killed_at_any_moment_the_old_or_the_new_version_is_live_and_the_next_run_goes_on(
-    step, run, before, tmp_path
+    step, run, before, undisturbed, tmp_path
 ):
-    for times in itertools.count(1):
+    """Takes two processes for each moment."""
+    calls = killed.read_calls(undisturbed / "calls")
+    assert calls[step]
+    for times in killed.moments(step, calls[step]):
         folder = Path(shutil.copytree(before, tmp_path / str(times)))
         root = folder / INDEX
-        ended, _ = run(folder, step, times)
-        if ended == 0:  # it was not called so often
-            break
-        assert ended == -signal.SIGKILL
+        assert run(folder, step, times)[0] == -signal.SIGKILL, times
 
         live, there = Index(root).live(), Index(root).versions()
         assert live in ("1.2.0", "1.3.0"), times
@@ -507,7 +514,6 @@ def test_killed_at_any_moment_the_old_or_the_new_version_is_live_and_the_next_ru
         assert not is_built or hashed == 0, times
         assert Index(root).live() == Index(root).versions()[-1] == "1.3.0", times
         shutil.rmtree(folder)
-    assert times > 1
 
 
 def test_killed_while_it_waits_for_a_worker_that_worker_follows(run, before, tmp_path):

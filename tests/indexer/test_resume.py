@@ -1,11 +1,11 @@
 """`efiss index`, killed after every step that it takes, and started again."""
 
-import itertools
 import json
 import multiprocessing
 import os
 import shutil
 import signal
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -68,9 +68,10 @@ def shop(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def index(processes, shop, tiny_models):
-    """index(root, step, times) -> exit code of a process that indexes the shop."""
+    """index(root, step, times) -> exit code of a process that indexes the shop; with calls=path it
+    counts its steps there."""
 
-    def run(root: Path, *stop) -> int:
+    def run(root: Path, *stop, calls: Path | None = None) -> int:
         options = {
             "--database": shop / "database_info.txt",
             "--model_path": tiny_models[0],
@@ -80,9 +81,10 @@ def index(processes, shop, tiny_models):
             "--num_workers": WORKERS,
         }
         arguments = [str(word) for option in options.items() for word in option]
-        process = processes.Process(
-            target=killed.index, args=(arguments, root.with_suffix(".log"), *stop)
-        )
+        what = (killed.index, arguments, root.with_suffix(".log"), *stop)
+        if calls:
+            what = (killed.counting, calls, list(STEPS.values()), *what)
+        process = processes.Process(target=what[0], args=what[1:])
         process.start()
         process.join()
         return process.exitcode
@@ -105,25 +107,34 @@ def contents(root: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def wanted(index, tmp_path_factory) -> dict:
+def undisturbed(index, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("undisturbed") / "index"
-    assert index(root) == 0
+    assert index(root, calls=root.with_suffix(".calls")) == 0
     assert hashed(root) == PICTURES
-    return contents(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def wanted(undisturbed) -> dict:
+    return contents(undisturbed)
+
+
+@pytest.fixture(scope="module")
+def calls(undisturbed) -> Counter[str]:
+    """How often each step is called in a whole run."""
+    return killed.read_calls(undisturbed.with_suffix(".calls"))
 
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
-def test_killed_after_a_step_and_started_again(step, index, wanted, tmp_path):
-    for times in itertools.count(1):
+def test_killed_after_a_step_and_started_again(step, index, wanted, calls, tmp_path):
+    """Takes a process for each moment, and mostly another one that goes on from there."""
+    assert calls[step]
+    for times in killed.moments(step, calls[step]):
         root = tmp_path / str(times)
-        ended = index(root, step, times)
-        if ended == 0:  # it was not called so often
-            break
-        assert ended == -signal.SIGKILL
+        assert index(root, step, times) == -signal.SIGKILL, times
         if not Index(root).versions():
             assert index(root) == 0
         assert contents(root) == wanted, times
         assert hashed(root) - PICTURES <= killed.PART_RECORDS + UNDER_WAY, times
         assert sorted(path.name for path in root.iterdir()) == [".codes", ".lock", "1.0.0"], times
         shutil.rmtree(root)
-    assert times > 1
