@@ -63,14 +63,13 @@ def like(
 def _hash(data: Path, model_path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Queries are the pictures that the model was not trained on."""
     from hashing.codes import pack
-    from trainer.data import read
-    from trainer.evaluation.encode import encode, encoder
+    from trainer.evaluation.encode import encode
+    from trainer.layouts import read
     from trainer.recipe import recipe_for
 
     model = Model.load(model_path)
-    size, resampling = model.sidecar.input_size, model.sidecar.resampling
     sources = [read(data, source) for source in recipe_for(data, None).data]
-    encoded = [encode(source, encoder(model_path, model), size, resampling) for source in sources]
+    encoded = [encode(source, model) for source in sources]
     return (
         np.concatenate([pack(one.outputs) for one in encoded]),
         np.concatenate([source.held_out for source in sources]),

@@ -222,6 +222,13 @@ class Model:
         """Model input of one decoded RGB picture: uint8 [input_size, input_size, 3]."""
         return self.sidecar.pixels_of(image)
 
+    def inputs(self, batch: np.ndarray) -> torch.Tensor:
+        """What the program takes: uint8 [n, input_size, input_size, 3] -> float32 [n, 3,
+        input_size, input_size] on the device, normalised by mean and std."""
+        inputs = torch.from_numpy(np.array(batch)).to(self.device)
+        inputs = inputs.permute(0, 3, 1, 2).float()  # NHWC in memory is channels_last
+        return (inputs - self._mean) * self._scale
+
     def outputs(self, batch: np.ndarray) -> np.ndarray:
         """Real-valued outputs: uint8 [n, input_size, input_size, 3] -> float32 [n, 64], or
         [n, 320] of a model with a longer code."""
@@ -239,9 +246,7 @@ class Model:
 
     def _after_each_part(self, batch: np.ndarray) -> list[np.ndarray]:
         with torch.inference_mode():
-            inputs = torch.from_numpy(np.array(batch)).to(self.device)
-            inputs = inputs.permute(0, 3, 1, 2).float()  # NHWC in memory is channels_last
-            values, seen = (inputs - self._mean) * self._scale, []
+            values, seen = self.inputs(batch), []
             for part in self._parts:
                 values = part(values)
                 seen.append(values)

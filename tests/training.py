@@ -10,8 +10,8 @@ from torch import nn
 from tests.drawing import draw, labels
 from tests.pictures import encoded
 from trainer.data import Pictures, is_held_out
+from trainer.examples import TrainingSet, training_set
 from trainer.recipe import Recipe
-from trainer.train import TrainingSet, training_set
 
 
 class Tiny(nn.Sequential):

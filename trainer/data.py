@@ -1,31 +1,24 @@
 """Labelled pictures for training and evaluation: where they come from and which are held out.
 
-A `Source` says what is in the data and where; the recipes name theirs, and `source_of` finds one
-for three plain layouts: a folder with a folder of pictures for every class, a CSV file with a
-column `path` and columns of labels, and a parquet file with a column of encoded pictures and
-columns of labels.  CIFAR-10's own files are read by `trainer.cifar`.  Pictures become model input
-through the one path of `hashing.picture`.
+A `Source` says what is in the data and where; `trainer.layouts` reads it as `Pictures`.
 """
 
-import csv
 import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import click
 import numpy as np
 
-from hashing import picture
+from hashing.picture import PictureError
+from machine import progress
 from machine.errors import Problem
 
 HELD_OUT_SHARE = 0.05
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
-PICTURE_COLUMNS = ("jpeg", "image", "picture", "bytes")
-GROUP_COLUMNS = ("group", "dup_group")
-"""Columns that `source_of` takes for the pictures and for the groups of copies, first found."""
+
+Look = Callable[[bytes], np.ndarray]
+"""An encoded picture -> model input uint8 [size, size, 3].  Raises PictureError."""
 
 
 class DataError(Problem):
@@ -34,46 +27,45 @@ class DataError(Problem):
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One kind of labelled pictures.
-
-    files: glob below the data folder that names parquet files, or CSV files, or ends in "/" and
-    names folders of class folders, or CIFAR-10's .bin files.  picture: column with the encoded
-    picture (parquet) or with its path from the CSV file.  group: column whose value copies of a
-    picture share ("": every picture by itself).  labels: label -> column.  rename: label -> {value
-    in the data: value to use}; values not named stay.
-
-    queries_per_class: pictures of every class of the first label that are held out, their copies
-    with them; 0: those that `is_held_out` says.  training_per_class: pictures of every class that
-    are trained on, their copies with them; 0: all that are not held out.  weight: how much more
-    often than those of a source of weight 1 its pictures are drawn in training.
-    """
+    """One kind of labelled pictures, as a recipe's [[data]] table names it."""
 
     name: str
     files: str
+    """Glob below the data folder that names parquet files, or CSV files, or ends in "/" and names
+    folders of class folders."""
     picture: str = "path"
+    """Column with the encoded picture (parquet) or with its path from the CSV file."""
     group: str = ""
+    """Column whose value copies of a picture share; "": every picture by itself."""
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Label -> column."""
     rename: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+    """Label -> {value in the data: value to use}; values not named stay."""
     queries_per_class: int = 0
+    """Pictures of every class of the first label that are held out, their copies with them; 0:
+    those that `is_held_out` says."""
     training_per_class: int = 0
+    """Pictures of every class that are trained on, their copies with them; 0: all that are not
+    held out."""
     weight: float = 1.0
+    """How much more often than those of a source of weight 1 its pictures are drawn in training."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """Labelled pictures, still encoded, row by row.
-
-    labels: label -> str array [n], "" where not known.  groups: str [n].  encoded: row -> the
-    picture's bytes.  queries: str, groups that are held out; None: those that `is_held_out` says.
-    training: str, groups to train on; None: all that are not held out.
-    """
+    """Labelled pictures, still encoded, row by row."""
 
     name: str
     labels: dict[str, np.ndarray]
+    """Label -> str [n], "" where not known."""
     groups: np.ndarray
+    """str [n], shared by copies."""
     encoded: Callable[[int], bytes]
+    """Row -> the picture's bytes."""
     queries: np.ndarray | None = None
+    """str, groups that are held out; None: those that `is_held_out` says."""
     training: np.ndarray | None = None
+    """str, groups to train on; None: all that are not held out."""
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -85,6 +77,15 @@ class Pictures:
             return np.isin(self.groups, self.queries)
         return np.array([is_held_out(group) for group in self.groups], bool)
 
+    def pixels(self, row: int, look: Look) -> np.ndarray:
+        """What `look` makes of one picture.  Raises DataError."""
+        try:
+            return look(self.encoded(row))
+        except PictureError as error:
+            raise DataError(f"{self.name}, row {row}: {error}") from error
+        except OSError as error:
+            raise DataError(f"{self.name}, row {row}: cannot be read: {error}") from error
+
 
 def is_held_out(group: str) -> bool:
     """Whether a group of copies belongs to the split that training never sees: decided by the
@@ -92,225 +93,17 @@ def is_held_out(group: str) -> bool:
     return int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) / 2**32 < HELD_OUT_SHARE
 
 
-def source_of(path: Path) -> Source:
-    """The source that a plain layout is: a folder of class folders (label `class`), a CSV or a
-    parquet file (a label for every column that is not the picture, its group or `id`).
-    Raises DataError."""
-    if path.is_dir():
-        return Source(path.name or "pictures", "./", labels={"class": "class"})
-    if path.suffix not in (".csv", ".parquet"):
-        raise DataError(
-            f"{path} is neither a folder of class folders nor a .csv or .parquet file; "
-            "give one of these by --data"
-        )
-    columns = _columns_of(path)
-    pictures = ("path",) if path.suffix == ".csv" else PICTURE_COLUMNS
-    found = [name for name in pictures if name in columns]
-    if not found:
-        raise DataError(
-            f"{path} has no column {' or '.join(pictures)}; it has {', '.join(columns)}"
-        )
-    group = next((name for name in GROUP_COLUMNS if name in columns), "")
-    labels = {name: name for name in columns if name not in (found[0], group, "id")}
-    if not labels:
-        raise DataError(f"{path} has no column of labels beside {found[0]}")
-    return Source(path.stem, path.name, found[0], group, labels)
-
-
-def read(data: Path, source: Source) -> Pictures:
-    """The pictures of a source; `data` is the folder that its `files` are found in, or a file in
-    that folder.  Raises DataError."""
-    return _split_by_class(_read(data, source), source)
-
-
-def _read(data: Path, source: Source) -> Pictures:
-    folder = data if data.is_dir() else data.parent
-    if source.files.endswith("/"):
-        return _read_folders(folder / source.files, source)
-    files = sorted(folder.glob(source.files))
-    if not files:
-        raise DataError(
-            f"{folder} holds no {source.files}; give the folder of the training data by --data"
-        )
-    if files[0].suffix == ".bin":
-        from trainer.cifar import read_cifar
-
-        return read_cifar(files, source)
-    return (_read_csv if files[0].suffix == ".csv" else _read_parquet)(files, source)
-
-
-def _split_by_class(pictures: Pictures, source: Source) -> Pictures:
-    """The pictures with as many queries and training pictures of every class as the source says."""
-    if count := source.queries_per_class:
-        among = np.ones(len(pictures), bool)
-        queries = _of_every_class(pictures, count, among, "queries_per_class")
-        pictures = dataclasses.replace(pictures, queries=queries)
-    if count := source.training_per_class:
-        training = _of_every_class(pictures, count, ~pictures.held_out, "training_per_class")
-        pictures = dataclasses.replace(pictures, training=training)
-    return pictures
-
-
-def _of_every_class(pictures: Pictures, count: int, among: np.ndarray, key: str) -> np.ndarray:
-    """Groups of `count` pictures of every class of the first label, a str array.  They are the
-    first in the order of the sha256 of their names, so that it is the same split everywhere.
-    Raises DataError."""
-    if not pictures.labels:
-        raise DataError(f"{pictures.name} has no labels; {key} needs one")
-    label, values = next(iter(pictures.labels.items()))
-    order = np.argsort(
-        [hashlib.sha256(group.encode()).hexdigest() for group in pictures.groups], kind="stable"
-    )
-    order = order[among[order]]
-    chosen = []
-    for value in np.unique(values[values != ""]):
-        rows = order[values[order] == value][:count]
-        if len(rows) < count:
-            raise DataError(
-                f"{pictures.name}: {key} is {count}, but only {len(rows)} picture(s) are left of "
-                f"{label} {value}"
-            )
-        chosen.append(pictures.groups[rows])
-    return np.concatenate(chosen)
-
-
-def pixels_of(pictures: Pictures, row: int, size: int, resampling: str) -> np.ndarray:
-    """Model input of one picture: uint8 [size, size, 3].  Raises DataError."""
-    try:
-        data = pictures.encoded(row)
-        return picture.pixels(picture.decode(data, size), size, resampling)
-    except picture.PictureError as error:
-        raise DataError(f"{pictures.name}, row {row}: {error}") from error
-    except OSError as error:
-        raise DataError(f"{pictures.name}, row {row}: cannot be read: {error}") from error
-
-
-def pixels(
+def fill_pixels(
+    out: np.ndarray,
     pictures: Pictures,
-    size: int,
-    resampling: str,
-    out: np.ndarray | None = None,
-    rows: np.ndarray | None = None,
-) -> np.ndarray:
-    """Model input of every picture, or of `rows`: uint8 [n, size, size, 3], decoded on all cores.
-
-    out: the array to fill; a new one unless given.  Raises DataError."""
-    chosen = range(len(pictures)) if rows is None else rows.tolist()
-
-    def load(row: int) -> np.ndarray:
-        return pixels_of(pictures, row, size, resampling)
-
-    values = np.empty((len(chosen), size, size, 3), np.uint8) if out is None else out
-    with (
-        ThreadPoolExecutor() as pool,
-        click.progressbar(
-            pool.map(load, chosen),
-            length=len(chosen),
-            label=f"decoding {pictures.name}",
-        ) as decoded,
-    ):
-        for number, value in enumerate(decoded):
-            values[number] = value
-    return values
-
-
-def _read_folders(folder: Path, source: Source) -> Pictures:
-    files = sorted(
-        path for path in folder.glob("*/**/*") if path.suffix.lower() in PICTURE_SUFFIXES
-    )
-    if not files:
-        raise DataError(f"{folder} has no folders of pictures in it, one folder for every class")
-    names = [path.relative_to(folder).as_posix() for path in files]
-    classes = [name.split("/", 1)[0] for name in names]
-    (label,) = source.labels or {"class": ""}
-    labels = {label: _renamed(source, label, classes)}
-    return Pictures(source.name, labels, np.array(names), lambda row: files[row].read_bytes())
-
-
-def _read_csv(files: list[Path], source: Source) -> Pictures:
-    rows = []
-    for file in files:
-        try:
-            with file.open(newline="", encoding="utf-8-sig") as lines:
-                rows += [{**row, None: file.parent} for row in csv.DictReader(lines)]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{file} cannot be read: {error}") from error
-    if not rows:
-        raise DataError(f"{files[0]} has no rows")
-
-    def column(name: str) -> list[str]:
-        if name not in rows[0]:
-            there = ", ".join(str(key) for key in rows[0] if key)
-            raise DataError(f"{files[0]} has no column {name}; it has {there}")
-        return [row[name] or "" for row in rows]
-
-    paths = [row[None] / path for row, path in zip(rows, column(source.picture), strict=True)]
-    groups = column(source.group) if source.group else column(source.picture)
-    return Pictures(
-        source.name, _labels(source, column), np.array(groups), lambda row: paths[row].read_bytes()
-    )
-
-
-def _read_parquet(files: list[Path], source: Source) -> Pictures:
-    pa, pq = _pyarrow()
-    try:
-        table = pa.concat_tables([pq.read_table(file) for file in files])
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(
-            f"{files[0].name} or another of {source.files} cannot be read: {error}"
-        ) from error
-
-    def values(name: str):
-        if name not in table.column_names:
-            raise DataError(
-                f"{files[0].name} has no column {name}; it has {', '.join(table.column_names)}"
-            )
-        return table.column(name)
-
-    def column(name: str) -> list[str]:
-        return [str(value if value is not None else "") for value in values(name).to_pylist()]
-
-    encoded = values(source.picture).combine_chunks()
-    if not (pa.types.is_binary(encoded.type) or pa.types.is_large_binary(encoded.type)):
-        raise DataError(
-            f"{files[0].name}: the column {source.picture} must hold encoded pictures (binary), "
-            f"not {encoded.type}"
-        )
-    groups = column(source.group) if source.group else [str(row) for row in range(len(table))]
-    return Pictures(
-        source.name,
-        _labels(source, column),
-        np.array(groups),
-        lambda row: encoded[row].as_py() or b"",
-    )
-
-
-def _labels(source: Source, column: Callable[[str], list[str]]) -> dict[str, np.ndarray]:
-    return {label: _renamed(source, label, column(name)) for label, name in source.labels.items()}
-
-
-def _renamed(source: Source, label: str, values: list[str]) -> np.ndarray:
-    names = source.rename.get(label, {})
-    return np.array([names.get(value, value) for value in values], str)
-
-
-def _columns_of(path: Path) -> list[str]:
-    try:
-        if path.suffix == ".csv":
-            with path.open(newline="", encoding="utf-8-sig") as lines:
-                return next(csv.reader(lines), [])
-        pa, pq = _pyarrow()
-        return pq.read_schema(path).names
-    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
-        raise DataError(f"{path} cannot be read: {error}") from error
-
-
-def _pyarrow():
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise DataError(
-            "reading parquet needs pyarrow; run pip install 'efiss-ai[train]'"
-        ) from None
-    return pyarrow, pyarrow.parquet
+    rows: np.ndarray,
+    look: Look,
+    tell: progress.Tell = progress.nobody,
+) -> None:
+    """Fill `out`, uint8 [n, size, size, 3], with what `look` makes of the rows int [n], on all
+    cores.  Raises DataError."""
+    with ThreadPoolExecutor() as pool:
+        decoded = pool.map(lambda row: pictures.pixels(row, look), rows.tolist())
+        steps = progress.told(decoded, f"decoding {pictures.name}", len(rows), tell)
+        for number, value in enumerate(steps):
+            out[number] = value

@@ -35,4 +35,4 @@ def make_network(recipe: Recipe, with_weights: bool = True) -> HashNetwork:
     backbone = make_backbone(recipe.backbone, recipe.pretrained, with_weights, recipe.weights)
     width = width_of(backbone, recipe.input_size)
     network = HashNetwork(backbone, width, recipe.bits, recipe.hidden)
-    return network.to(memory_format=torch.channels_last)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -20,6 +20,10 @@ def join(device: str) -> torch.device:
     device: `cpu`, or `cuda`: then every process takes the GPU of its local rank.
     Raises ProcessesError.
     """
+    if device not in ("cpu", "cuda"):
+        raise ProcessesError(f"--device {device} is not one; use cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ProcessesError("--device cuda: this machine has no usable CUDA GPU; use --device cpu")
     local = int(os.environ.get("LOCAL_RANK", 0))
     where = torch.device("cuda", local) if device == "cuda" else torch.device(device)
     if where.type == "cuda" and where.index >= torch.cuda.device_count():

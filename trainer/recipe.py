@@ -5,14 +5,17 @@ The shipped ones stand in `trainer/recipes/`; docs/training.md explains every ke
 
 import dataclasses
 import tomllib
-import types
 import typing
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from hashing import picture
 from hashing.codes import CODE_BITS
-from hashing.picture import RESAMPLINGS
+from hashing.model import Sidecar
 from machine.errors import Problem
-from trainer.data import Source, source_of
+from trainer.data import Source
+from trainer.layouts import source_of
 
 SHIPPED = Path(__file__).parent / "recipes"
 
@@ -21,104 +24,99 @@ class RecipeError(Problem):
     """The recipe cannot be used; the message names the key and says what it may be."""
 
 
+def _from(lowest: float, highest: float, default: Any) -> Any:
+    """A field whose number, or whose every number, lies within these bounds."""
+    return dataclasses.field(default=default, metadata={"bounds": (lowest, highest)})
+
+
+def _one_of(choices: Iterable[str], default: str) -> Any:
+    """A field that is one of these."""
+    return dataclasses.field(default=default, metadata={"choices": tuple(choices)})
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What a training run depends on; kept in its checkpoints.
-
-    labels: label -> weight of its centroids in a picture's target.  minimum_count: pictures that a
-    value of a label needs to become a class.  leave_out: label -> values that training never sees,
-    to measure what is not known.  data: what is read below --data; empty means that --data itself
-    is a folder of class folders, a CSV or a parquet file.
-
-    weights: file of a state dict that the pretrained backbone starts from; empty: the weights that
-    the backbone brings.
-
-    start: checkpoint of another run, or exported model, whose network this one goes on with, but
-    for a hash layer of another shape; empty: none.
-
-    hidden: width of a layer of the hash layer before its last; 0: it is a single one.
-
-    frozen: how many of the backbone's parts, from the first, keep the weights they start with: what
-    they see of edges and colours is general, and a step costs a third less.
-
-    fixed_views: 0, or how many views of every picture are looked at before the training, which is
-    then of the hash layer alone, on the float embeddings of these views: batches may be large.
-
-    neighbours: 0, or how many pictures that lie next to each other in the float embedding the
-    instance term tells apart at a time, in batches of its own; the first fixed view is then the
-    picture as it is, and the instance term compares it with the second, a mild one.
-
-    training_sizes: sides in pixels of what the network sees while it trains, the epochs divided
-    evenly among them.  input_size: the side it is used with.
-
-    The losses: `scale` and `margin` of RelaHash; the weights of the terms `instance` (two views of
-    one picture get one code) and `embedding` (codes are as similar as the float embeddings they are
-    made from), 0 without.
-
-    own_bits: the last bits of a code, which RelaHash does not see and the instance term sees alone:
-    for what the labels do not say.
-    """
+    """What a training run depends on; kept in its checkpoints."""
 
     backbone: str = "efficientnet-lite0"
+    """A name that `trainer.backbone.make_backbone` knows."""
     pretrained: bool = True
     weights: str = ""
+    """File of a state dict that the pretrained backbone starts from; empty: the weights that the
+    backbone brings."""
     start: str = ""
-    hidden: int = 0
+    """Checkpoint of another run, or exported model, whose network this one goes on with, but for a
+    hash layer of another shape; empty: none."""
+    hidden: int = _from(0, 65_536, 0)
+    """Width of a layer of the hash layer before its last; 0: it is a single one."""
     labels: dict[str, float] = dataclasses.field(default_factory=dict)
-    minimum_count: int = 1
+    """Label -> weight of its centroids in a picture's target."""
+    minimum_count: int = _from(1, 10**9, 1)
+    """Pictures that a value of a label needs to become a class."""
     leave_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    """Label -> values that training never sees, to measure what is not known."""
     data: tuple[Source, ...] = ()
+    """What is read below --data; empty: --data itself is a folder of class folders, a CSV or a
+    parquet file."""
     data_in_words: str = ""
-    epochs: int = 8
-    batch_size: int = 64
-    learning_rate: float = 3e-3
-    backbone_learning_rate: float = 5e-4
-    frozen: int = 0
-    fixed_views: int = 0
-    neighbours: int = 0
-    weight_decay: float = 0.05
-    averaging: float = 0.998
-    sampling_power: float = 0.5
-    training_sizes: tuple[int, ...] = (96,)
-    input_size: int = 128
-    augmentation: str = "phone"
-    margin: float = 0.2
-    scale: float = 16.0
-    instance: float = 0.5
-    embedding: float = 0.5
-    own_bits: int = 0
-    resampling: str = "bilinear"
-    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
-    std: tuple[float, ...] = (0.5, 0.5, 0.5)
-    seed: int = 0
+    epochs: int = _from(1, 10_000, 8)
+    batch_size: int = _from(2, 65_536, 64)
+    learning_rate: float = _from(1e-9, 10, 3e-3)
+    """The highest of the hash layer."""
+    backbone_learning_rate: float = _from(0, 10, 5e-4)
+    """The highest of what is below it."""
+    frozen: int = _from(0, 1000, 0)
+    """How many of the backbone's parts, from the first, keep the weights they start with: what they
+    see of edges and colours is general, and a step costs a third less."""
+    fixed_views: int = _from(0, 100, 0)
+    """0, or how many views of every picture are looked at before the training, which is then of the
+    hash layer alone, on the float embeddings of these views: batches may be large."""
+    neighbours: int = _from(0, 65_536, 0)
+    """0, or how many pictures that lie next to each other in the float embedding the instance term
+    tells apart at a time, in batches of its own; the first fixed view is then the picture as it is,
+    and the instance term compares it with the second, a mild one."""
+    weight_decay: float = _from(0, 10, 0.05)
+    averaging: float = _from(0, 0.99999, 0.998)
+    """Decay of the moving average of the weights; 0: the last weights are used."""
+    sampling_power: float = _from(0, 1, 0.5)
+    """See `trainer.targets.targets_of`."""
+    training_sizes: tuple[int, ...] = _from(16, 1024, (96,))
+    """Sides in pixels of what the network sees while it trains, the epochs divided evenly among
+    them."""
+    input_size: int = _from(16, 1024, 128)
+    """The side it is used with."""
+    augmentation: str = _one_of(("none", "mild", "phone"), "phone")
+    """See `trainer.augment.apply`."""
+    margin: float = _from(0, 10, 0.2)
+    """Of the RelaHash loss, as `scale`."""
+    scale: float = _from(1e-3, 1000, 16.0)
+    instance: float = _from(0, 100, 0.5)
+    """Weight of the term that gives two views of one picture one code; 0: without."""
+    embedding: float = _from(0, 100, 0.5)
+    """Weight of the term that makes codes as similar as the float embeddings they are made from; 0:
+    without."""
+    own_bits: int = _from(0, CODE_BITS - 1, 0)
+    """The last bits of a code, which RelaHash does not see and the instance term sees alone: for
+    what the labels do not say."""
+    resampling: str = _one_of(picture.RESAMPLINGS, "bilinear")
+    framing: str = _one_of(picture.FRAMINGS, "squash")
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    seed: int = _from(0, 2**31, 0)
 
     bits: typing.ClassVar[int] = CODE_BITS
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Raises RecipeError for a value that cannot be used."""
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not _fits(value, field.type):
-                raise RecipeError(f"{field.name} must be {_words(field.type)}, not {value!r}")
+        _check_types(self)
         for source in self.data:
-            for field in dataclasses.fields(source):
-                value = getattr(source, field.name)
-                if not _fits(value, field.type):
-                    raise RecipeError(
-                        f"data: {field.name} must be {_words(field.type)}, not {value!r}"
-                    )
+            _check_types(source, "data: ")
             if min(source.queries_per_class, source.training_per_class) < 0:
                 raise RecipeError(
                     "data: queries_per_class and training_per_class must not be negative"
                 )
-        for name, (lowest, highest) in _BOUNDS.items():
-            value = getattr(self, name)
-            for one in value if isinstance(value, tuple) else (value,):
-                if not lowest <= one <= highest:
-                    raise RecipeError(f"{name} must be from {lowest} to {highest}, not {one}")
-        for name, choices in _CHOICES.items():
-            if (value := getattr(self, name)) not in choices:
-                raise RecipeError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        for field in dataclasses.fields(self):
+            _check_bounds(field, getattr(self, field.name))
         if not self.training_sizes:
             raise RecipeError("training_sizes must name at least one size")
         if len(self.mean) != 3 or len(self.std) != 3 or not all(self.std):
@@ -134,33 +132,22 @@ class Recipe:
         if not all(0 < weight < 1e6 for weight in self.labels.values()):
             raise RecipeError("the weights in labels must be greater than 0")
 
-
-_BOUNDS = {
-    "epochs": (1, 10_000),
-    "batch_size": (2, 65_536),
-    "learning_rate": (1e-9, 10),
-    "backbone_learning_rate": (0, 10),
-    "hidden": (0, 65_536),
-    "frozen": (0, 1000),
-    "fixed_views": (0, 100),
-    "neighbours": (0, 65_536),
-    "weight_decay": (0, 10),
-    "averaging": (0, 0.99999),
-    "sampling_power": (0, 1),
-    "minimum_count": (1, 10**9),
-    "training_sizes": (16, 1024),
-    "input_size": (16, 1024),
-    "margin": (0, 10),
-    "scale": (1e-3, 1000),
-    "instance": (0, 100),
-    "embedding": (0, 100),
-    "own_bits": (0, CODE_BITS - 1),
-    "seed": (0, 2**31),
-}
-_CHOICES = {"augmentation": ("none", "mild", "phone"), "resampling": tuple(RESAMPLINGS)}
+    def sidecar(self, name: str = "", sha256: str = "") -> Sidecar:
+        """What stands beside the exported model; the pictures trained on are read by it too."""
+        return Sidecar(
+            name=name,
+            sha256=sha256,
+            bits=self.bits,
+            input_size=self.input_size,
+            resampling=self.resampling,
+            mean=self.mean,
+            std=self.std,
+            training_data=self.data_in_words,
+            framing=self.framing,
+        )
 
 
-def read_recipe(name: str, changes: dict | None = None) -> Recipe:
+def read_recipe(name: str, changes: dict[str, Any] | None = None) -> Recipe:
     """The shipped recipe `name`, or that of the file `name` (.toml), some values changed.
     Raises RecipeError."""
     path = Path(name) if name.endswith(".toml") else SHIPPED / f"{name}.toml"
@@ -179,7 +166,7 @@ def read_recipe(name: str, changes: dict | None = None) -> Recipe:
         raise RecipeError(f"recipe {name}: {error}") from None
 
 
-def recipe_for(data: Path, name: str | None, changes: dict | None = None) -> Recipe:
+def recipe_for(data: Path, name: str | None, changes: dict[str, Any] | None = None) -> Recipe:
     """The recipe `name`; without a name the shipped one whose files lie in the folder `data`, and
     else the defaults on the plain layout that `data` is (`trainer.data.source_of`).
     Raises RecipeError, DataError."""
@@ -192,17 +179,18 @@ def recipe_for(data: Path, name: str | None, changes: dict | None = None) -> Rec
     return recipe if recipe.data else dataclasses.replace(recipe, data=(source_of(data),))
 
 
-def recipe_from(values: dict) -> Recipe:
+def recipe_from(values: dict[str, Any]) -> Recipe:
     """A recipe from plain values, as TOML or `dataclasses.asdict` gives them.  Raises RecipeError
     for unknown keys and values that cannot be used."""
     known = {field.name: field for field in dataclasses.fields(Recipe)}
     if unknown := values.keys() - known.keys():
         raise RecipeError(f"unknown key {min(unknown)}; the keys are {', '.join(known)}")
     values = {
-        name: tuple(value) if known[name].type.__class__ is types.GenericAlias
-        and typing.get_origin(known[name].type) is tuple and isinstance(value, list) else value
+        name: tuple(value)
+        if typing.get_origin(known[name].type) is tuple and isinstance(value, list)
+        else value
         for name, value in values.items()
-    }  # fmt: skip
+    }
     try:
         sources = tuple(
             source if isinstance(source, Source) else Source(**source)
@@ -213,7 +201,40 @@ def recipe_from(values: dict) -> Recipe:
     return Recipe(**{**values, "data": sources})
 
 
-def _fits(value, wanted) -> bool:
+def changes_of(texts: Iterable[str]) -> dict[str, Any]:
+    """KEY=VALUE texts as the values that TOML would give; what is not TOML is a text.
+    Raises RecipeError."""
+    changes: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {text}: write KEY=VALUE")
+        try:
+            changes[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            changes[key.strip()] = value
+    return changes
+
+
+def _check_types(values: "Recipe | Source", where: str = "") -> None:
+    for field in dataclasses.fields(values):
+        value = getattr(values, field.name)
+        if not _fits(value, field.type):
+            raise RecipeError(f"{where}{field.name} must be {_words(field.type)}, not {value!r}")
+
+
+def _check_bounds(field: dataclasses.Field, value: Any) -> None:
+    if choices := field.metadata.get("choices"):
+        if value not in choices:
+            raise RecipeError(f"{field.name} must be one of {', '.join(choices)}, not {value!r}")
+    elif bounds := field.metadata.get("bounds"):
+        lowest, highest = bounds
+        for one in value if isinstance(value, tuple) else (value,):
+            if not lowest <= one <= highest:
+                raise RecipeError(f"{field.name} must be from {lowest} to {highest}, not {one}")
+
+
+def _fits(value: Any, wanted: Any) -> bool:
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
     if origin is tuple:
         return isinstance(value, tuple) and all(_fits(one, arguments[0]) for one in value)
@@ -228,14 +249,7 @@ def _fits(value, wanted) -> bool:
     return type(value) is wanted
 
 
-def _words(wanted) -> str:
-    return {
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        str: "a text",
-    }.get(wanted) or {
-        tuple: "a list",
-        list: "a list",
-        dict: "a table",
-    }[typing.get_origin(wanted)]
+def _words(wanted: Any) -> str:
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    words |= {tuple: "a list", list: "a list", dict: "a table"}
+    return words[typing.get_origin(wanted) or wanted]

@@ -26,11 +26,10 @@ def centroids(classes: int, bits: int, seed: int, tries: int = 200) -> torch.Ten
     chosen = torch.empty(0, bits)
     for _ in range(classes):
         candidates = torch.randint(0, 2, (tries, bits), generator=random).float() * 2 - 1
+        best = 0
         if len(chosen):
             distances = (bits - candidates @ chosen.T) / 2
-            best = distances.min(dim=1).values.argmax()
-        else:
-            best = 0
+            best = int(distances.min(dim=1).values.argmax())
         chosen = torch.cat([chosen, candidates[best : best + 1]])
     return chosen
 

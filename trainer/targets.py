@@ -10,12 +10,14 @@ from trainer.recipe import Recipe
 
 @dataclasses.dataclass(frozen=True)
 class Targets:
-    """Training targets: names of the classes (`label=value`), float32 [n, classes] whose rows sum
-    to 1, and the sampling probability float64 [n] of each row."""
+    """What n pictures are trained towards."""
 
     classes: list[str]
+    """Their names, `label=value`."""
     rows: np.ndarray
+    """float32 [n, classes]; each sums to 1."""
     sampling: np.ndarray
+    """float64 [n]: how probably each is drawn."""
 
 
 def trained_on(pictures: Pictures, leave_out: dict[str, list[str]]) -> np.ndarray:

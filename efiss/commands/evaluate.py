@@ -1,17 +1,24 @@
 """`efiss evaluate`."""
 
-import dataclasses
 import json
-import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from efiss.commands.options import DEVICE, LABELLED_DATA, MODEL_PATH, RECIPE
+from efiss.progress import bars
 from machine.errors import Problem
+from machine.files import write_whole, written_whole
+from machine.progress import Tell
 from machine.settings import port
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from trainer.evaluation.figures import Evaluation, LiveEvaluation
 
 HERE = "the service of this machine"
 """What --index without a value stands for."""
@@ -101,20 +108,22 @@ def evaluate(
       efiss evaluate --index --data demo/datalake/labels.csv --label article_type
       efiss evaluate --index http://10.0.0.7:5000 --data labels.csv --queries 200 --out figures
     """
+    import torch
+
     from trainer.evaluation.report import report
 
     _refuse_what_does_not_go_together(context, url)
-    try:
-        plots_of = _plots(out)
-        if url:
-            result = _of_service(url, data, labels, k, queries)
+    torch.set_num_threads(1)  # pictures are shared out among threads; more would only fight
+    plots_of = _plots(out)
+    with bars() as tell:
+        result: Evaluation | LiveEvaluation
+        if url is None:
+            result = _of_model(data, recipe, labels, unseen, model_path, device, k, tell)
         else:
-            result = _of_model(data, recipe, labels, unseen, model_path, device, k)
-    except ModuleNotFoundError as error:
-        raise Problem(f"{error}; run: pip install 'efiss-ai[train]'") from error
+            result = _of_service(url, data, labels, k, queries, tell)
     # Names from the catalogue may hold what no terminal can show.
     click.echo(report(result).encode("utf-8", "replace").decode("utf-8"))
-    if out:
+    if out and plots_of:
         _write(out, result, plots_of(result))
 
 
@@ -126,11 +135,20 @@ def _refuse_what_does_not_go_together(context: click.Context, url: str | None) -
             raise click.UsageError(f"--{name} goes {'only' if url is None else 'not'} with --index")
 
 
-def _of_model(data, recipe, labels, unseen, model_path, device, k) -> dict:
+def _of_model(
+    data: Path,
+    recipe: str | None,
+    labels: tuple[str, ...],
+    unseen: tuple[str, ...],
+    model_path: Path,
+    device: str,
+    k: int,
+    tell: Tell,
+) -> "Evaluation":
     from hashing.model import Model
-    from trainer.data import read
-    from trainer.evaluation.encode import encoder
     from trainer.evaluation.evaluate import evaluate as measure
+    from trainer.evaluation.tasks import with_labels
+    from trainer.layouts import read
     from trainer.recipe import recipe_for
 
     made = recipe_for(data, recipe)
@@ -139,60 +157,39 @@ def _of_model(data, recipe, labels, unseen, model_path, device, k) -> dict:
     leave_out = {label: list(values) for label, values in made.leave_out.items()}
     if unseen and sources[0].labels:
         leave_out.setdefault(next(iter(sources[0].labels)), []).extend(unseen)
-    sources = _with_labels(sources, labels, leave_out)
-    return measure(model, encoder(model_path, model), sources, leave_out, k)
+    sources = with_labels(sources, labels, leave_out)
+    return measure(model, sources, leave_out, k, tell)
 
 
-def _of_service(url: str, data: Path, labels: tuple[str, ...], k: int, queries: int) -> dict:
-    from trainer.data import source_of
+def _of_service(
+    url: str, data: Path, labels: tuple[str, ...], k: int, queries: int, tell: Tell
+) -> "LiveEvaluation":
     from trainer.evaluation.live_catalogue import measure_service, read_catalogue
+    from trainer.layouts import source_of
 
     url = f"http://127.0.0.1:{port()}" if url == HERE else url
-    (catalogue,) = _with_labels([read_catalogue(data, source_of(data))], labels)
-    return measure_service(url, catalogue, k, queries)
+    catalogue = read_catalogue(data, source_of(data), labels)
+    return measure_service(url, catalogue, k, queries, tell)
 
 
-def _with_labels(sources: list, labels: tuple[str, ...], needed: Iterable[str] = ()) -> list:
-    """The sources with the labels that are named, and those needed besides; as they are where none
-    is named.  Raises DataError for a label that none has."""
-    from trainer.data import DataError
-
-    if not labels:
-        return sources
-    there = dict.fromkeys(label for source in sources for label in source.labels)
-    if missing := [label for label in labels if label not in there]:
-        raise DataError(f"the data has no label {missing[0]}; it has {', '.join(there)}")
-    kept = dict.fromkeys([*labels, *needed])
-    chosen = [
-        {label: source.labels[label] for label in kept if label in source.labels}
-        for source in sources
-    ]
-    return [
-        dataclasses.replace(source, labels=own)
-        for source, own in zip(sources, chosen, strict=True)
-        if own
-    ]
-
-
-def _plots(out: Path | None):
+def _plots(out: Path | None) -> "Callable[[Evaluation | LiveEvaluation], dict[str, Figure]] | None":
     """What draws the plots; None where nothing is to be written.  What would keep them from being
     written in the end is found out here, before minutes of work."""
     if out is None:
         return None
     out.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=out).close()
-    from trainer.evaluation.plots import plots_of
-
+    try:
+        from trainer.evaluation.plots import plots_of
+    except ModuleNotFoundError as error:
+        raise Problem(f"{error}; run: pip install 'efiss-ai[train]'") from error
     return plots_of
 
 
-def _write(out: Path, result: dict, plots: dict) -> None:
-    with tempfile.TemporaryDirectory(dir=out, prefix=".new-") as folder:
-        staged = Path(folder)
-        text = json.dumps(result, indent=2) + "\n"
-        (staged / "figures.json").write_text(text, encoding="utf-8")
-        for name, figure in plots.items():
-            figure.savefig(staged / name)
-        for file in sorted(staged.iterdir()):
-            os.replace(file, out / file.name)
-            click.echo(f"wrote {out / file.name}")
+def _write(out: Path, result: "Evaluation | LiveEvaluation", plots: "dict[str, Figure]") -> None:
+    write_whole(out / "figures.json", (json.dumps(result.to_json(), indent=2) + "\n").encode())
+    click.echo(f"wrote {out / 'figures.json'}")
+    for name, figure in sorted(plots.items()):
+        with written_whole(out / name) as file:
+            figure.savefig(file, format="png")
+        click.echo(f"wrote {out / name}")

@@ -43,19 +43,11 @@ def export(run: Path, out: Path, input_size: int | None) -> None:
 
     if out.suffix != ".pt":
         raise Problem(f"--out {out} must end in .pt; its sidecar ends in .json")
-    try:
-        checkpoint = read_checkpoint(run / "checkpoint.pt")
-        recipe = checkpoint.recipe
-        if input_size:
-            recipe = dataclasses.replace(recipe, input_size=input_size)
-        sidecar = write_model(checkpoint.network, out, recipe)
-    except RuntimeError as error:
-        if not input_size:  # which is torch's reason: the network's layers do not fit it
-            raise
-        raise Problem(
-            f"the network does not take pictures of {recipe.input_size} pixels; give another "
-            f"--input_size ({str(error).splitlines()[-1]})"
-        ) from error
+    checkpoint = read_checkpoint(run / "checkpoint.pt")
+    recipe = checkpoint.recipe
+    if input_size:
+        recipe = dataclasses.replace(recipe, input_size=input_size)
+    sidecar = write_model(checkpoint.network, out, recipe)
     done, steps = checkpoint.steps_done, checkpoint.steps
     click.echo(f"{run}: after {done} of {steps} steps" + ("" if done == steps else ", unfinished"))
     click.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB, sha256 {sidecar.sha256[:12]}…)")

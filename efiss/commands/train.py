@@ -1,14 +1,19 @@
 """`efiss train`."""
 
 import contextlib
-import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from efiss.commands.options import LABELLED_DATA, RECIPE
+from efiss.progress import bars, training_line
 from machine.errors import Problem
 from machine.settings import available_cores
+
+if TYPE_CHECKING:
+    from trainer.train import Progress
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -87,99 +92,40 @@ def train(
     import torch
 
     from trainer import processes
-    from trainer.checkpoint import first_network
-    from trainer.data import read
-    from trainer.export import export
-    from trainer.recipe import RecipeError, recipe_for
-    from trainer.train import train as train_network
-    from trainer.train import training_set
+    from trainer.recipe import changes_of, recipe_for
+    from trainer.run import run as train_and_export
 
-    cache = run / "pictures.npy"
     out = out or run / f"{run.resolve().name}.pt"
     if out.suffix != ".pt":
         raise Problem(f"--out {out} must end in .pt; its sidecar ends in .json")
+    made = recipe_for(data, recipe, changes_of(changes))
     try:
-        made = recipe_for(data, recipe, _values(changes))
-        where = processes.join(_checked_device(device))
-        if made.batch_size % processes.count():
-            raise RecipeError(
-                f"batch_size {made.batch_size} cannot be shared out evenly among "
-                f"{processes.count()} processes; change it or their number"
-            )
+        where = processes.join(device)
         processes.keep_freed_memory()
         torch.set_num_threads(threads or max(1, available_cores() // processes.count_here()))
-        run.mkdir(parents=True, exist_ok=True)
-        first_network(made)  # what it lacks is said before minutes of decoding
-        _told(f"training on {where} in {processes.count()} process(es)")
-        with _teller(run, tensorboard) as tell:
-            parts = [read(data, source) for source in made.data]
-            examples = training_set(parts, made, cache)
-            classes = len(examples.targets.classes)
-            _told(f"{len(examples)} pictures to train on, {classes} classes")
-            network = train_network(
-                examples, made, run / "checkpoint.pt", where, _dtype(precision, where), tell
-            )
-        if processes.rank() == 0:
-            cache.unlink(missing_ok=True)
-            sidecar = export(network.cpu(), out, made)
-            size = out.stat().st_size / 1e6
-            _told(f"wrote {out} ({size:.1f} MB, sha256 {sidecar.sha256[:12]}…)")
+        if precision == "auto":
+            precision = "bfloat16" if where.type == "cuda" else "float32"
+        numbers = getattr(torch, precision)
+        with bars() as tell, _steps(run, tensorboard) as tell_step:
+            note = click.echo if processes.rank() == 0 else lambda sentence: None
+            train_and_export(data, made, run, out, where, numbers, note, tell, tell_step)
     finally:
         processes.leave()
 
 
-def _values(changes: tuple[str, ...]) -> dict:
-    """KEY=VALUE texts as the values that TOML would give; what is not TOML is a text."""
-    from trainer.recipe import RecipeError
-
-    values = {}
-    for change in changes:
-        key, equals, text = change.partition("=")
-        if not equals:
-            raise RecipeError(f"--set {change}: write KEY=VALUE")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
-        values[key.strip()] = value
-    return values
-
-
-def _checked_device(device: str) -> str:
-    import torch
-
-    from trainer.processes import ProcessesError
-
-    if device not in ("cpu", "cuda"):
-        raise ProcessesError(f"--device {device} is not one; use cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ProcessesError("--device cuda: this machine has no usable CUDA GPU; use --device cpu")
-    return device
-
-
-def _dtype(precision: str, where):
-    import torch
-
-    if precision == "auto":
-        precision = "bfloat16" if where.type == "cuda" else "float32"
-    return getattr(torch, precision)
-
-
-def _told(text: str) -> None:
-    from trainer import processes
-
-    if processes.rank() == 0:
-        click.echo(text)
-
-
 @contextlib.contextmanager
-def _teller(run: Path, tensorboard: bool):
-    """What is to be called after every step: a progress bar on a terminal, a line a minute
-    elsewhere, and TensorBoard's log where it is wanted."""
-    from trainer.progress import log, progress
-
+def _steps(run: Path, tensorboard: bool) -> Iterator[Callable[["Progress"], None]]:
+    """Gives what is to be called after every step: a line that tells it and, where it is wanted,
+    TensorBoard's log."""
     with contextlib.ExitStack() as stack:
-        tellers = [stack.enter_context(progress())]
+        tellers = [stack.enter_context(training_line())]
         if tensorboard:
+            from trainer.tensorboard import log
+
             tellers.append(stack.enter_context(log(run)))
-        yield lambda step: [tell(step) for tell in tellers]
+
+        def tell(now: "Progress") -> None:
+            for teller in tellers:
+                teller(now)
+
+        yield tell

@@ -61,6 +61,7 @@ def shoes_and_bags(tmp_path_factory):
 
 
 def test_tables_are_printed_and_figures_and_plots_written(fashion, model_path, tmp_path):
+    """Four plots are drawn."""
     pytest.importorskip("matplotlib")
     out = tmp_path / "figures"
     code, text = run("--data", fashion, "--model_path", model_path, "--k", 3, "--out", out)

@@ -1,6 +1,7 @@
 """Backbones: shapes, the pretrained network against its package, and what cannot be made."""
 
 import importlib.util
+import re
 import sys
 import types
 from pathlib import Path
@@ -22,6 +23,8 @@ from trainer.backbone import (
     make_backbone,
     width_of,
 )
+from trainer.network import make_network
+from trainer.recipe import recipe_from
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -295,3 +298,56 @@ def test_every_name_that_is_offered_can_be_made():
     assert {*RESIDUAL, *EFFICIENTNET_LITE} <= set(backbones.NAMES)
     for name in (*RESIDUAL, *EFFICIENTNET_LITE):
         assert width_of(make_backbone(name, pretrained=False), 64) >= 256
+
+
+# -- weights from a file -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["residual-small", "efficientnet-lite0"])
+def test_weights_from_a_file_are_those_of_the_backbone_saved(name, tmp_path):
+    torch.manual_seed(0)
+    random = make_backbone(name, pretrained=False)
+    file = tmp_path / "weights.pth"
+    torch.save(random.state_dict(), file)
+    loaded = make_backbone(name, pretrained=True, weights=str(file))
+    x = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.eval()(x), random.eval()(x), rtol=1e-3, atol=1e-5)
+
+
+def test_a_checkpoints_network_needs_no_file():
+    recipe = recipe_from({"backbone": "residual-small", "weights": "gone.pth", "input_size": 32})
+    assert make_network(recipe, with_weights=False)
+    with pytest.raises(BackboneError, match=r"gone\.pth cannot be read: No such file"):
+        make_network(recipe)
+
+
+def test_files_that_do_not_fit_are_refused(tmp_path):
+    file = tmp_path / "weights.pth"
+
+    def refused(weights, said: str) -> None:
+        torch.save(weights, file)
+        with pytest.raises(BackboneError, match=re.escape(said)):
+            make_backbone("residual-small", pretrained=True, weights=str(file))
+
+    own = make_backbone("residual-small", pretrained=False).state_dict()
+    small = {name: value[:1] if value.dim() else value for name, value in own.items()}
+    refused(small, "0.weight is [1, 3, 3, 3]; of this backbone it is [16, 3, 3, 3]")
+    refused({"conv.weight": torch.zeros(1)}, "lacks 0.weight")
+    refused(own | {"top.weight": torch.zeros(1)}, "holds top.weight; its weights are not of")
+    refused({"state_dict": small}, "is not a state dict")
+    refused([torch.zeros(1)], "is not a state dict")
+    file.write_bytes(b"no weights")
+    with pytest.raises(BackboneError, match="is not a file of weights, or it is damaged"):
+        make_backbone("residual-small", pretrained=True, weights=str(file))
+    with pytest.raises(BackboneError, match="cannot be read: Is a directory"):
+        make_backbone("residual-small", pretrained=True, weights=str(tmp_path))
+    with pytest.raises(BackboneError, match="brings no pretrained weights; give a file by weights"):
+        make_backbone("residual-small", pretrained=True)
+
+
+def test_a_file_that_runs_something_is_not_unpickled(tmp_path):
+    file = tmp_path / "weights.pth"
+    torch.save({"0.weight": np.random.default_rng}, file)
+    with pytest.raises(BackboneError, match="is not a file of weights"):
+        make_backbone("residual-small", pretrained=True, weights=str(file))

@@ -12,7 +12,7 @@ from torch import nn
 from hashing.codes import pack
 from hashing.model import Model
 from tests.training import RECIPE
-from trainer.export import ParityError, export
+from trainer.export import ExportError, export
 from trainer.network import make_network
 from trainer.recipe import Recipe
 
@@ -54,7 +54,11 @@ def test_the_exported_model_gives_the_networks_codes(tmp_path, values):
 
 def test_the_sidecar_says_what_the_recipe_says(network, tmp_path):
     recipe = dataclasses.replace(
-        RECIPE, mean=(0.4, 0.5, 0.6), resampling="bicubic", data_in_words="drawn pictures"
+        RECIPE,
+        mean=(0.4, 0.5, 0.6),
+        resampling="bicubic",
+        framing="letter",
+        data_in_words="drawn pictures",
     )
     sidecar = export(network, tmp_path / "small.pt", recipe)
     wanted = {
@@ -66,6 +70,9 @@ def test_the_sidecar_says_what_the_recipe_says(network, tmp_path):
         "mean": [0.4, 0.5, 0.6],
         "std": [0.5, 0.5, 0.5],
         "training_data": "drawn pictures",
+        "framing": "letter",
+        "fine_bits": 0,
+        "rank_weight": 1.0,
     }
     assert json.loads((tmp_path / "small.json").read_text()) == wanted
     assert Model.load(tmp_path / "small.pt").sidecar == sidecar
@@ -110,7 +117,7 @@ class Fickle(nn.Module):
 )
 def test_an_export_that_computes_something_else_is_refused(network, tmp_path, change, scale):
     path = tmp_path / "fickle.pt"
-    with pytest.raises(ParityError, match="codes of the exported program differ"):
+    with pytest.raises(ExportError, match="codes of the exported program differ"):
         export(Fickle(network, change, scale), path, RECIPE)
     assert not list(tmp_path.iterdir())
     export(Fickle(network, lambda outputs: outputs, scale), path, RECIPE)
@@ -119,7 +126,7 @@ def test_an_export_that_computes_something_else_is_refused(network, tmp_path, ch
 
 def test_a_refused_export_leaves_the_older_model(network, tmp_path):
     before = export(network, tmp_path / "small.pt", RECIPE)
-    with pytest.raises(ParityError):
+    with pytest.raises(ExportError):
         export(Fickle(network, torch.neg), tmp_path / "small.pt", RECIPE)
     assert Model.load(tmp_path / "small.pt").sidecar == before
     assert len(list(tmp_path.iterdir())) == 2

@@ -38,6 +38,7 @@ def test_shares_are_even_and_follow_each_other(monkeypatch):
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("LOCAL_RANK", str(torch.cuda.device_count()))
     with pytest.raises(ProcessesError, match="start no more processes than GPUs, or use --device"):
         join("cuda")

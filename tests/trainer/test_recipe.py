@@ -71,10 +71,15 @@ def test_a_recipe_survives_becoming_plain_values():
         ({"data": [{"name": "a", "files": "*.csv", "colour": "b"}]}, "data: .*'colour'"),
         ({"data": [{"name": "a", "files": 3}]}, "data: files must be a text, not 3"),
         ({"data": [{"name": "a", "files": "b", "labels": ["c"]}]}, "data: labels must be a table"),
+        ({"data": [{"name": "a", "files": "b", "queries_per_class": -1}]}, "not be negative"),
+        ({"data": [{"name": "a", "files": "b", "training_per_class": "5"}]},
+         "data: training_per_class must be a whole number, not '5'"),
+        ({"weights": 3}, "weights must be a text"),
+        ({"weights": "a.pth", "pretrained": False}, "set pretrained = true"),
         ({"data": ["*.csv"]}, "data: "),
         ({"data": 3}, "data: "),
     ],
-)
+)  # fmt: skip
 def test_what_a_recipe_cannot_be_is_said(values, words):
     with pytest.raises(RecipeError, match=words):
         recipe_from(values)
@@ -105,6 +110,15 @@ def test_the_shipped_recipe_is_taken_where_its_files_lie(tmp_path):
     for name in ("fashion_products-1.parquet", "clothing_photos.parquet"):
         (tmp_path / name).touch()
     assert recipe_for(tmp_path, None, {"seed": 3}) == read_recipe("fashion", {"seed": 3})
+
+
+def test_cifar10_is_the_papers_protocol(tmp_path):
+    recipe = read_recipe("cifar10")
+    (source,) = recipe.data
+    assert (source.queries_per_class, source.training_per_class, recipe.bits) == (100, 500, 64)
+    assert recipe.instance == recipe.embedding == 0
+    (tmp_path / "cifar10-0.parquet").touch()
+    assert recipe_for(tmp_path, None) == recipe
 
 
 def test_a_part_of_the_shipped_recipes_files_is_not_enough(tmp_path):

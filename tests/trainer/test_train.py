@@ -9,14 +9,17 @@ import torch
 from torch import nn
 
 from tests.training import RECIPE, Tiny, equal, examples_of, groups, pictures
-from trainer import augment
+from trainer import augment, relahash
 from trainer import train as training
 from trainer.checkpoint import CheckpointError, read_checkpoint
 from trainer.data import DataError
-from trainer.embedded import neighbourhoods
+from trainer.examples import TrainingSet, training_set
 from trainer.export import export
+from trainer.hash_layer import neighbourhoods
 from trainer.network import make_network
-from trainer.train import train, training_set
+from trainer.targets import Targets
+from trainer.train import train
+from trainer.whole_network import WholeNetwork
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +29,10 @@ def examples():
 
 def changed(**values):
     return dataclasses.replace(RECIPE, **values)
+
+
+def whole_network(examples, recipe) -> WholeNetwork:
+    return WholeNetwork(make_network(recipe), examples, recipe, torch.device("cpu"), torch.float32)
 
 
 def test_what_is_held_out_or_left_out_is_not_even_decoded():
@@ -117,8 +124,8 @@ def test_a_network_learns_to_tell_pictures_apart(tmp_path):
     pixels[::2, :, :, 0] += 90
     pixels[1::2, :, :, 2] += 90
     rows = np.eye(2, dtype=np.float32)[np.arange(64) % 2]
-    targets = training.Targets(["colour=Red", "colour=Blue"], rows, np.full(64, 1 / 64))
-    examples = training.TrainingSet(pixels, targets, np.arange(64))
+    targets = Targets(["colour=Red", "colour=Blue"], rows, np.full(64, 1 / 64))
+    examples = TrainingSet(pixels, targets, np.arange(64))
     recipe = changed(epochs=10, batch_size=16, augmentation="mild", backbone_learning_rate=1e-2)
     network = train(examples, recipe, tmp_path / "c.pt")
     assert not network.training
@@ -147,9 +154,22 @@ class Forgetful(Tiny):
         self.append(nn.Dropout(0.5))
 
 
+class Normed(Tiny):
+    """A backbone whose batch norm gathers statistics as it trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.insert(1, nn.BatchNorm2d(8))
+
+
 @pytest.mark.parametrize(
     "values",
-    [{}, {"averaging": 0.0}, {"backbone": f"{__name__}:Forgetful"}, {"backbone": "residual-small"}],
+    [
+        {},
+        {"averaging": 0.0},
+        {"backbone": f"{__name__}:Forgetful"},
+        {"backbone": f"{__name__}:Normed"},
+    ],
     ids=str,
 )
 def test_a_stopped_run_ends_where_an_undisturbed_one_does(examples, tmp_path, monkeypatch, values):
@@ -265,30 +285,28 @@ def test_rows_are_drawn_as_the_targets_say_and_none_without_a_class(tmp_path):
     types = np.array(["Caps"] * 4 + ["Ties"] * 18 + [""] * 2)
     recipe = changed(sampling_power=1.0, epochs=20)
     examples = examples_of(pictures(24, labels={"article_type": types}), recipe=recipe)
-    run = training._Run(examples, recipe, torch.device("cpu"), torch.float32)
-    rows = np.concatenate([run._batch(number)[0] for number in range(60)])
+    run = whole_network(examples, recipe)
+    rows = np.concatenate([run.batch(number)[0] for number in range(60)])
     assert rows.max() < 22 and np.mean(rows < 4) == pytest.approx(0.5, abs=0.08)
 
 
 def test_the_two_views_are_the_picture_mild_and_as_a_phone_sees_it(examples, monkeypatch):
-    run = training._Run(examples, RECIPE, torch.device("cpu"), torch.float32)
-    rows, views = run._batch(11)  # of the last epoch: size 32
+    run = whole_network(examples, RECIPE)
+    rows, views = run.batch(11)  # of the last epoch: size 32
     assert views.shape == (2, 8, 3, 32, 32)
     pixels = torch.from_numpy(examples.pixels[rows]).permute(0, 3, 1, 2) / 127.5 - 1
     mild, phone = (views - pixels).abs().mean(dim=(1, 2, 3, 4))
     assert 0 < mild < phone
-    plain = training._Run(
-        examples, changed(augmentation="none"), torch.device("cpu"), torch.float32
-    )
-    rows, views = plain._batch(11)
+    plain = whole_network(examples, changed(augmentation="none"))
+    rows, views = plain.batch(11)
     pixels = torch.from_numpy(examples.pixels[rows]).permute(0, 3, 1, 2) / 127.5 - 1
     assert torch.allclose(views, pixels.expand(2, -1, -1, -1, -1), atol=1e-6)
 
 
 def test_pixels_are_normalised_with_mean_and_std_of_each_channel(examples):
     recipe = changed(augmentation="none", mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
-    run = training._Run(examples, recipe, torch.device("cpu"), torch.float32)
-    rows, views = run._batch(11)
+    run = whole_network(examples, recipe)
+    rows, views = run.batch(11)
     wanted = (examples.pixels[rows] / 255 - [0.1, 0.2, 0.3]) / [0.5, 1.0, 2.0]
     assert np.allclose(views[0].permute(0, 2, 3, 1), wanted, atol=1e-6)
 
@@ -301,14 +319,13 @@ def test_pixels_are_normalised_with_mean_and_std_of_each_channel(examples):
 def test_the_network_that_is_used_and_kept_is_the_averaged_one(
     examples, tmp_path, monkeypatch, averaging, decay
 ):
-    states, step = [], training._Run.step
+    states, step = [], training._Optimizer.step
 
-    def watched(run, number):
-        losses = step(run, number)
-        states.append({k: v.double().clone() for k, v in run.network.state_dict().items()})
-        return losses
+    def watched(optimizer, losses):
+        step(optimizer, losses)
+        states.append({k: v.double().clone() for k, v in optimizer.network.state_dict().items()})
 
-    monkeypatch.setattr(training._Run, "step", watched)
+    monkeypatch.setattr(training._Optimizer, "step", watched)
     network = train(examples, changed(averaging=averaging), tmp_path / "c.pt")
     average = states[0]
     for state in states[1:]:
@@ -417,7 +434,7 @@ def test_the_instance_term_is_asked_about_neighbours(tmp_path, other_run, monkey
         asked.append((outputs.shape, groups.numpy(), neighbourhoods.numpy()))
         return outputs.sum() * 0
 
-    monkeypatch.setattr(training.relahash, "instance_term", term)
+    monkeypatch.setattr(relahash, "instance_term", term)
     examples = examples_of(pictures(24), recipe=recipe)
     train(examples, recipe, tmp_path / "c.pt")
     (kept,) = tmp_path.glob("neighbourhoods-*.npy")

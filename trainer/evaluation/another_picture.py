@@ -23,10 +23,10 @@ JPEG_QUALITY = 60
 
 @dataclasses.dataclass(frozen=True)
 class Transform:
-    """What is done to a picture, in this order: width and height divided by `divisor` and back,
-    `crop` cut off, colours multiplied by `colour_cast`, compressed with `jpeg_quality`."""
+    """What is done to a picture, in this order."""
 
     divisor: int
+    """Width and height are divided by it, and multiplied again."""
     crop: float = CROP
     colour_cast: tuple[float, float, float] = COLOUR_CAST
     jpeg_quality: int = JPEG_QUALITY

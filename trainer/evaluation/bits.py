@@ -1,5 +1,7 @@
 """Measures of codes by themselves: how well their bits are used, how many of them are alike."""
 
+import dataclasses
+
 import numpy as np
 
 from hashing.codes import CODE_BITS, unpack
@@ -7,12 +9,57 @@ from trainer.evaluation.distances import Distances
 from trainer.evaluation.measures import DIGITS, in_batches
 
 
-def distance_histogram(
-    distances: Distances, queries: np.ndarray, gallery: np.ndarray
-) -> dict[str, list[int]]:
-    """Pairs of a query and a gallery row by Hamming distance, 0 to 64 bits: `matching` those with
-    the same label, `non_matching` the others.  Labels str [q] and [n]; queries with "" are left
-    out."""
+@dataclasses.dataclass(frozen=True)
+class Histogram:
+    """Pairs of a query and a gallery row by Hamming distance, 0 to 64 bits."""
+
+    matching: list[int]
+    """Those with the same label."""
+    non_matching: list[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bits:
+    """How well the bits of codes are used."""
+
+    share_of_ones: list[float]
+    """Per bit; 0.5 is balanced."""
+    balance_worst_share: float
+    balance_mean_deviation: float
+    """Of the shares from 0.5."""
+    entropy_bits: list[float]
+    """Per bit, -p log2 p - (1-p) log2 (1-p) (Shannon 1948)."""
+    entropy_mean: float
+    entropy_lowest: float
+    correlation: list[list[float]]
+    """Pearson's, [64][64]; 0 where one of the two bits is constant."""
+    correlation_mean: float
+    """Of the magnitudes between two bits, as `correlation_largest`."""
+    correlation_largest: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Buckets:
+    """How many codes are different."""
+
+    rows: int
+    distinct: int
+    distinct_share: float
+    largest_bucket: int
+    """Rows that share the most common code."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CodeFigures(Buckets):
+    """Of the codes of one source."""
+
+    bits: Bits
+    by_class: dict[str, Buckets]
+    """By the values of the first label."""
+
+
+def distance_histogram(distances: Distances, queries: np.ndarray, gallery: np.ndarray) -> Histogram:
+    """Pairs by distance.  Labels str [q] and [n]; queries with "" are left out."""
 
     def count(rows: slice) -> np.ndarray:
         known = queries[rows] != ""
@@ -23,15 +70,11 @@ def distance_histogram(
         )
 
     matching, others = np.sum(in_batches(count, len(queries)), axis=0).tolist()
-    return {"matching": matching, "non_matching": others}
+    return Histogram(matching, others)
 
 
-def bit_measures(codes: np.ndarray) -> dict:
-    """How well the bits of codes uint8 [n, 8] are used; n > 1.
-
-    share_of_ones: per bit, 0.5 is balanced.  entropy_bits: per bit, -p log2 p - (1-p) log2 (1-p)
-    (Shannon 1948).  correlation: Pearson's, [64][64]; 0 where one of the two bits is constant.
-    """
+def bit_measures(codes: np.ndarray) -> Bits:
+    """Of codes uint8 [n, 8]; n > 1."""
     bits = unpack(codes).astype(np.float64)
     ones = bits.mean(axis=0)
     sure = np.clip(ones, 1e-300, 1)
@@ -42,26 +85,31 @@ def bit_measures(codes: np.ndarray) -> dict:
     length[length == 0] = np.inf
     correlation = (centred / length).T @ (centred / length)
     between_two = np.abs(correlation[np.triu_indices(CODE_BITS, 1)])
-    return {
-        "share_of_ones": ones.tolist(),
-        "balance_worst_share": float(ones[np.abs(ones - 0.5).argmax()]),
-        "balance_mean_deviation": float(np.abs(ones - 0.5).mean()),
-        "entropy_bits": entropy.tolist(),
-        "entropy_mean": float(entropy.mean()),
-        "entropy_lowest": float(entropy.min()),
-        "correlation": np.round(correlation, 4).tolist(),
-        "correlation_mean": float(between_two.mean()),
-        "correlation_largest": float(between_two.max()),
-    }
+    return Bits(
+        share_of_ones=ones.tolist(),
+        balance_worst_share=float(ones[np.abs(ones - 0.5).argmax()]),
+        balance_mean_deviation=float(np.abs(ones - 0.5).mean()),
+        entropy_bits=entropy.tolist(),
+        entropy_mean=float(entropy.mean()),
+        entropy_lowest=float(entropy.min()),
+        correlation=np.round(correlation, 4).tolist(),
+        correlation_mean=float(between_two.mean()),
+        correlation_largest=float(between_two.max()),
+    )
 
 
-def bucket_measures(codes: np.ndarray) -> dict[str, int | float]:
-    """How many codes uint8 [n, 8] are different, and how many rows share the most common one;
-    n > 0."""
+def bucket_measures(codes: np.ndarray) -> Buckets:
+    """Of codes uint8 [n, 8]; n > 0."""
     _, sizes = np.unique(codes, axis=0, return_counts=True)
-    return {
-        "rows": len(codes),
-        "distinct": len(sizes),
-        "distinct_share": round(len(sizes) / len(codes), DIGITS),
-        "largest_bucket": int(sizes.max()),
-    }
+    share = round(len(sizes) / len(codes), DIGITS)
+    return Buckets(len(codes), len(sizes), share, int(sizes.max()))
+
+
+def code_figures(codes: np.ndarray, values: np.ndarray) -> CodeFigures:
+    """Of codes uint8 [n, 8] whose first label is `values`, str [n]."""
+    names = np.unique(values[values != ""])
+    return CodeFigures(
+        **vars(bucket_measures(codes)),
+        bits=bit_measures(codes),
+        by_class={str(name): bucket_measures(codes[values == name]) for name in names},
+    )

@@ -7,6 +7,7 @@ Rankings are ordered by (distance, row).  Formulas are those of Manning, Raghava
 import dataclasses
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,23 +20,24 @@ RECALL_LEVELS = np.linspace(0, 1, 101)
 BATCH = 32
 DIGITS = 6
 
+Result = TypeVar("Result")
+
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """Retrieval measures of one kind of query against one gallery, each a dict by name.
-
-    micro: mean over queries.  macro: mean over the labels' own means.  per_class: by label, its
-    means, its number of `queries` and of `relevant` gallery rows.  precision_at_recall: the
-    precision-recall curve at RECALL_LEVELS, mean over queries; empty where only the first results
-    are known.
-    """
+    """Retrieval measures of one kind of query against one gallery, by their names in MEASURES."""
 
     queries: int
     gallery: int
     micro: dict[str, float]
+    """Mean over queries."""
     macro: dict[str, float]
+    """Mean over the labels' own means."""
     per_class: dict[str, dict[str, float]]
+    """By label: its means, its number of `queries` and of `relevant` gallery rows."""
     precision_at_recall: list[float] = dataclasses.field(default_factory=list)
+    """The precision-recall curve at RECALL_LEVELS, mean over queries; empty where only the first
+    results are known."""
 
 
 def retrieval(
@@ -174,14 +176,16 @@ def found(
     return np.concatenate(in_batches(hits, len(queries))).mean(axis=0).round(DIGITS).tolist()
 
 
-def in_batches(work: Callable[[slice], object], queries: int) -> list:
+def in_batches(work: Callable[[slice], Result], queries: int) -> list[Result]:
     """`work` on slices of the queries, on all cores: numpy lets go of the interpreter lock."""
     slices = [slice(i, min(i + BATCH, queries)) for i in range(0, queries, BATCH)]
     with ThreadPoolExecutor(available_cores()) as pool:
         return list(pool.map(work, slices))
 
 
-def _numbered(queries: np.ndarray, gallery: np.ndarray):
+def _numbered(
+    queries: np.ndarray, gallery: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Values as numbers: those of the queries, those of the gallery, and the names by number."""
     names, numbers = np.unique(np.concatenate([queries, gallery]), return_inverse=True)
     return numbers[: len(queries)], numbers[len(queries) :], names

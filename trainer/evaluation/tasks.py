@@ -4,6 +4,7 @@ Queries are pictures that training never saw (`Pictures.held_out`), the gallery 
 """
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -12,19 +13,23 @@ from trainer.data import DataError, Pictures
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Rows of one source asked for in rows of another.
-
-    queries, gallery: names of the sources.  query_rows, gallery_rows: int, their rows.
-    labels: name of the figures -> values of the queries and of the gallery, as in
-    `measures.retrieval`.  copies: groups of both, where a query's own copies are in the gallery.
-    """
+    """Rows of one source asked for in rows of another."""
 
     queries: str
+    """Name of the source."""
     gallery: str
+    """Name of the source."""
     query_rows: np.ndarray
     gallery_rows: np.ndarray
     labels: dict[str, tuple[np.ndarray, np.ndarray]]
+    """Name of the figures -> values of the queries and of the gallery, as in
+    `measures.retrieval`."""
     copies: tuple[np.ndarray, np.ndarray] | None = None
+    """Groups of both, where a query's own copies are in the gallery."""
+
+    def answerable(self) -> list[str]:
+        """Names of the figures that have a query."""
+        return [name for name, (queries, _) in self.labels.items() if (queries != "").any()]
 
 
 def tasks(sources: list[Pictures], leave_out: dict[str, list[str]]) -> list[Task]:
@@ -58,6 +63,28 @@ def tasks(sources: list[Pictures], leave_out: dict[str, list[str]]) -> list[Task
             if label in source.labels:
                 made.append(_never_trained_on(source, label, leave_out, unseen[source.name]))
     return [task for task in made if task.labels]
+
+
+def with_labels(
+    sources: list[Pictures], labels: Sequence[str], needed: Iterable[str] = ()
+) -> list[Pictures]:
+    """The sources with the labels that are named, and those needed besides; as they are where none
+    is named.  Raises DataError for a label that none has."""
+    if not labels:
+        return sources
+    there = dict.fromkeys(label for source in sources for label in source.labels)
+    if missing := [label for label in labels if label not in there]:
+        raise DataError(f"the data has no label {missing[0]}; it has {', '.join(there)}")
+    kept = dict.fromkeys([*labels, *needed])
+    chosen = [
+        {label: source.labels[label] for label in kept if label in source.labels}
+        for source in sources
+    ]
+    return [
+        dataclasses.replace(source, labels=own)
+        for source, own in zip(sources, chosen, strict=True)
+        if own
+    ]
 
 
 def row_name(source: Pictures, label: str) -> str:
@@ -98,7 +125,9 @@ def _across(source: Pictures, queries: np.ndarray, gallery: Pictures, rows: np.n
     return Task(source.name, gallery.name, queries, rows, labels)
 
 
-def _never_trained_on(source: Pictures, label: str, leave_out, unseen: np.ndarray) -> Task:
+def _never_trained_on(
+    source: Pictures, label: str, leave_out: dict[str, list[str]], unseen: np.ndarray
+) -> Task:
     values = source.labels[label]
     queries = np.flatnonzero(np.isin(values, leave_out[label]))
     gallery = np.flatnonzero(source.held_out | unseen)

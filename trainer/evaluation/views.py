@@ -17,15 +17,13 @@ EMBEDDING = "float embedding, cosine"
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """One way to compare pictures.
-
-    rows: name of a set of pictures -> a row for each of them, [n, ...].
-    between: (rows of the queries, rows of the gallery) -> their distances.
-    """
+    """One way to compare pictures."""
 
     name: str
     rows: dict[str, np.ndarray]
+    """Name of a set of pictures -> a row for each of them, [n, ...]."""
     between: Callable[[np.ndarray, np.ndarray], Distances]
+    """(Rows of the queries, rows of the gallery) -> their distances."""
 
 
 def model_views(sets: dict[str, Encoded]) -> list[View]:
@@ -34,12 +32,12 @@ def model_views(sets: dict[str, Encoded]) -> list[View]:
     embedding before the hash layer: the ceiling of what its codes can keep."""
     outputs = {name: one.outputs for name, one in sets.items()}
     codes = {name: pack(rows) for name, rows in outputs.items()}
-    embeddings = {name: one.embedding for name, one in sets.items()}
+    embeddings = {name: one.embedding for name, one in sets.items() if one.embedding is not None}
     views = [
         View(CODES, outputs, lambda queries, gallery: by_code(queries, pack(gallery))),
         View(BY_ROW, codes, by_hamming),
         View(OUTPUTS, outputs, by_cosine),
     ]
-    if all(rows is not None for rows in embeddings.values()):
+    if len(embeddings) == len(sets):
         views.append(View(EMBEDDING, embeddings, by_cosine))
     return views

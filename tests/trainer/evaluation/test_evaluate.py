@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hashing import picture
 from tests.pictures import encoded
 from trainer.data import DataError, Pictures, is_held_out
 from trainer.evaluation.another_picture import DEGREES
-from trainer.evaluation.evaluate import NO_QUERY, NOT_AVAILABLE, evaluate
+from trainer.evaluation.bits import Buckets
+from trainer.evaluation.evaluate import evaluate
+from trainer.evaluation.figures import Evaluation, Size
 from trainer.evaluation.floors import RANDOM, RAW_PIXELS
 from trainer.evaluation.report import report
 from trainer.evaluation.views import BY_ROW, CODES, EMBEDDING, OUTPUTS
@@ -19,7 +22,21 @@ class Drawn:
     """What `evaluate` needs of a model."""
 
     class sidecar:
-        name, sha256, input_size, resampling = "drawn", "0" * 64, 8, "bilinear"
+        name, sha256 = "drawn", "0" * 64
+
+    def __init__(self, see):
+        """see: model input -> outputs and, or None, embedding."""
+        self.see = see
+        self.shows_embeddings = see(np.zeros((1, 8, 8, 3), np.uint8))[1] is not None
+
+    def pixels(self, data: bytes) -> np.ndarray:
+        return picture.pixels(picture.decode(data, 8), 8, "bilinear")
+
+    def outputs(self, batch: np.ndarray) -> np.ndarray:
+        return self.see(batch)[0]
+
+    def embeddings_and_outputs(self, batch: np.ndarray):
+        return self.see(batch)[::-1]
 
 
 def kind_of(batch: np.ndarray) -> np.ndarray:
@@ -57,12 +74,12 @@ def sources():
 
 @pytest.fixture(scope="module")
 def result(sources):
-    return evaluate(Drawn(), perfect, sources, k=3)
+    return evaluate(Drawn(perfect), sources, k=3)
 
 
 def test_rows_have_the_queries_and_galleries_that_the_data_allow(sources, result):
     products, photos = sources
-    rows = result["retrieval"]
+    rows = result.retrieval
     assert list(rows) == [
         "products: article_type",
         "products: colour",
@@ -71,45 +88,44 @@ def test_rows_have_the_queries_and_galleries_that_the_data_allow(sources, result
         "photos to products: article_type",
     ]
     held, shown = products.held_out.sum(), photos.held_out.sum()
-    assert result["data"]["products"] == {"pictures": 400, "held_out": held}
+    assert result.data["products"] == Size(pictures=400, held_out=held)
     types = rows["products: article_type"][CODES]
-    assert (types["queries"], types["gallery"]) == (held, 400 - held)
+    assert (types.queries, types.gallery) == (held, 400 - held)
     coloured = (products.labels["colour"][products.held_out] != "").sum()
-    assert rows["products: colour"][CODES]["queries"] == coloured < held
+    assert rows["products: colour"][CODES].queries == coloured < held
     blazers = (photos.labels["article_type"][photos.held_out] == "Blazer").sum()
     assert blazers > 0
-    assert rows["photos to products: article_type"][CODES]["queries"] == shown - blazers
+    assert rows["photos to products: article_type"][CODES].queries == shown - blazers
 
 
 def test_a_perfect_model_scores_1_and_random_codes_score_chance(result):
     for name in ("products: article_type", "photos: article_type",
                  "photos to products: article_type"):  # fmt: skip
         for view in (CODES, BY_ROW, OUTPUTS, EMBEDDING):
-            figures = result["retrieval"][name][view]
-            assert figures["micro"]["precision_at_k"] == figures["macro"]["map"] == 1, (name, view)
-            assert min(figures["precision_at_recall"]) == 1
-    views = result["retrieval"]["products: article_type"]
-    assert views[RAW_PIXELS]["micro"]["map"] == 1  # the brightness is the kind here
-    assert views[RANDOM]["micro"]["precision_at_k"] < 0.6
-    assert views[RANDOM]["micro"]["map"] < 0.5
+            figures = result.retrieval[name][view]
+            assert figures.micro["precision_at_k"] == figures.macro["map"] == 1, (name, view)
+            assert min(figures.precision_at_recall) == 1
+    views = result.retrieval["products: article_type"]
+    assert views[RAW_PIXELS].micro["map"] == 1  # the brightness is the kind here
+    assert views[RANDOM].micro["precision_at_k"] < 0.6
+    assert views[RANDOM].micro["map"] < 0.5
 
 
 def test_pairs_and_buckets_of_a_perfect_model(sources, result):
-    distances = result["distances"]["products: article_type"]
-    assert sum(distances["matching"]) == distances["matching"][0]
-    assert distances["non_matching"][0] == 0
-    figures = result["retrieval"]["products: article_type"][CODES]
-    assert sum(map(sum, distances.values())) == figures["queries"] * figures["gallery"]
+    distances = result.distances["products: article_type"]
+    assert sum(distances.matching) == distances.matching[0]
+    assert distances.non_matching[0] == 0
+    figures = result.retrieval["products: article_type"][CODES]
+    assert (
+        sum(distances.matching) + sum(distances.non_matching) == figures.queries * figures.gallery
+    )
     codes, shirts = (
-        result["codes"]["products"],
+        result.codes["products"],
         (sources[0].labels["article_type"] == "Shirts").sum(),
     )
-    assert (codes["rows"], codes["distinct"], codes["distinct_share"]) == (400, 4, 0.01)
-    assert codes["by_class"]["Shirts"] == {
-        "rows": shirts, "distinct": 1, "distinct_share": round(1 / shirts, 6),
-        "largest_bucket": shirts,
-    }  # fmt: skip
-    assert len(codes["bits"]["share_of_ones"]) == 64
+    assert (codes.rows, codes.distinct, codes.distinct_share) == (400, 4, 0.01)
+    assert codes.by_class["Shirts"] == Buckets(shirts, 1, round(1 / shirts, 6), shirts)
+    assert len(codes.bits.share_of_ones) == 64
 
 
 def own_code(batch: np.ndarray):
@@ -123,14 +139,14 @@ def test_another_picture_is_searched_among_all_products_by_group():
     groups = np.array([f"g {row // 2}" for row in range(200)])  # two copies of each
     kinds = KINDS[np.arange(200) % 4]
     pictures = Pictures("products", {"kind": kinds}, groups, files.__getitem__)
-    table = evaluate(Drawn(), own_code, [pictures], k=3)["another_picture"]
+    result = evaluate(Drawn(own_code), [pictures], k=3)
+    table = result.another_picture
     assert list(table) == list(DEGREES)
     for views in table.values():
-        assert views[CODES]["queries"] == pictures.held_out.sum()
-        assert views[CODES]["gallery"] == 200
+        assert views[CODES].queries == pictures.held_out.sum()
+        assert views[CODES].gallery == 200
         # The cast leaves green as it was, but for what JPEG rounds.
-        assert views[CODES]["recall_at_k"] > 0.5 > views[RANDOM]["recall_at_k"]
-        assert views[EMBEDDING] == NOT_AVAILABLE
+        assert views[CODES].recall_at_k > 0.5 > views[RANDOM].recall_at_k
 
 
 def test_the_order_in_ties_gains_what_the_two_rows_differ_by():
@@ -147,30 +163,31 @@ def test_the_order_in_ties_gains_what_the_two_rows_differ_by():
              for row in range(200)]  # fmt: skip
     groups = np.array([f"g {row}" for row in range(200)])
     pictures = Pictures("products", {"kind": KINDS[np.arange(200) % 2]}, groups, files.__getitem__)
-    result = evaluate(Drawn(), tied, [pictures], k=20)
-    views = result["retrieval"]["products: kind"]
-    assert views[CODES]["micro"]["map"] == 1
-    assert views[BY_ROW]["micro"]["map"] < 0.9
-    gain = result["gain_of_order_in_ties"]["products: kind"]
+    result = evaluate(Drawn(tied), [pictures], k=20)
+    views = result.retrieval["products: kind"]
+    assert views[CODES].micro["map"] == 1
+    assert views[BY_ROW].micro["map"] < 0.9
+    gain = result.gain_of_order_in_ties["products: kind"]
     for mean in ("micro", "macro"):
         for measure, value in gain[mean].items():
-            difference = views[CODES][mean][measure] - views[BY_ROW][mean][measure]
+            with_it, without = (getattr(views[view], mean)[measure] for view in (CODES, BY_ROW))
+            difference = with_it - without
             assert value == pytest.approx(difference, abs=1e-6)
 
 
 def test_values_never_trained_on_have_a_row_of_their_own(sources):
-    result = evaluate(Drawn(), perfect, sources, {"article_type": ["Shorts"]}, k=3)
+    result = evaluate(Drawn(perfect), sources, {"article_type": ["Shorts"]}, k=3)
     products = sources[0]
     shorts = products.labels["article_type"] == "Shorts"
-    row = result["retrieval"]["products: article_type never trained on"][CODES]
-    assert row["queries"] == shorts.sum()
-    assert row["gallery"] == (shorts | products.held_out).sum()
-    assert row["micro"]["precision_at_k"] == 1
-    ordinary = result["retrieval"]["products: article_type"][CODES]
-    assert "Shorts" not in ordinary["per_class"]
-    assert ordinary["gallery"] == (~shorts & ~products.held_out).sum()
+    row = result.retrieval["products: article_type never trained on"][CODES]
+    assert row.queries == shorts.sum()
+    assert row.gallery == (shorts | products.held_out).sum()
+    assert row.micro["precision_at_k"] == 1
+    ordinary = result.retrieval["products: article_type"][CODES]
+    assert "Shorts" not in ordinary.per_class
+    assert ordinary.gallery == (~shorts & ~products.held_out).sum()
     assert "products: article_type never trained on" in report(result)
-    assert "products: article_type never trained on" not in result["distances"]
+    assert "products: article_type never trained on" not in result.distances
 
 
 def test_a_row_without_a_query_says_so(sources):
@@ -178,15 +195,16 @@ def test_a_row_without_a_query_says_so(sources):
     (alone,) = [name for name in map(str, range(1000)) if not is_held_out(name)][:1]
     none_held = Pictures("photos", {"article_type": KINDS[:2]}, np.array([alone, alone]),
                          photos.encoded)  # fmt: skip
-    result = evaluate(Drawn(), perfect, [products, none_held], k=3)
-    assert result["retrieval"]["photos: article_type"] == NO_QUERY
-    assert NO_QUERY in report(result)
+    result = evaluate(Drawn(perfect), [products, none_held], k=3)
+    assert result.retrieval["photos: article_type"] == {}
+    assert Evaluation.no_query in report(result)
+    assert result.to_json()["retrieval"]["photos: article_type"] == Evaluation.no_query
 
 
 def test_data_without_anything_held_out_is_said_to_be_too_small():
     few = drawn("few", 4, np.arange(4))
     few.groups[:] = next(name for name in map(str, range(100)) if not is_held_out(name))
     with pytest.raises(DataError, match="too small to evaluate"):
-        evaluate(Drawn(), perfect, [few])
+        evaluate(Drawn(perfect), [few])
     with pytest.raises(DataError, match="no labelled pictures"):
-        evaluate(Drawn(), perfect, [Pictures("few", {}, few.groups, few.encoded)])
+        evaluate(Drawn(perfect), [Pictures("few", {}, few.groups, few.encoded)])

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from efiss_client import ServiceError
-from trainer.data import DataError, source_of
+from trainer.data import DataError, Source
+from trainer.evaluation.figures import Asked, LiveEvaluation
 from trainer.evaluation.live_catalogue import measure_service, read_catalogue
 from trainer.evaluation.report import report
+from trainer.layouts import source_of
 
 PATHS = [f"shop/{name}.jpg" for name in "abcdef"]
 KINDS = ["hat", "hat", "hat", "bag", "bag", "belt"]  # of a to f; only f is a belt
@@ -82,34 +84,34 @@ def service():
     server.server_close()
 
 
-def measured(service, catalogue, **options) -> dict:
+def measured(service, catalogue, **options) -> LiveEvaluation:
     table = catalogue / "labels.csv"
     return measure_service(service.url, read_catalogue(table, source_of(table)), **options)
 
 
 def test_figures_by_hand(service, catalogue):
     result = measured(service, catalogue, k=2)
-    figures = result["retrieval"]["labels: kind"]["codes"]
+    figures = result.retrieval["labels: kind"]["codes"]
     # f is the only belt: nothing could be right, so it is no query of this label.
-    assert figures["queries"] == 5 and figures["gallery"] == 6
+    assert figures.queries == 5 and figures.gallery == 6
     # Without themselves and without x: a: b c, b: a d, c: d e, d: a b, e: d a.
-    assert figures["per_class"]["hat"] == {
+    assert figures.per_class["hat"] == {
         "queries": 3, "relevant": 3,
         "precision_at_k": pytest.approx((1 + 1 / 2 + 0) / 3, abs=1e-6),
         "recall_at_k": pytest.approx((2 / 2 + 1 / 2 + 0) / 3, abs=1e-6),
         "map_at_k": pytest.approx((1 + 1 / 2 + 0) / 3, abs=1e-6),
     }  # fmt: skip
-    assert figures["per_class"]["bag"]["precision_at_k"] == (0 + 1 / 2) / 2
-    assert figures["micro"]["precision_at_k"] == (1 + 1 / 2 + 0 + 0 + 1 / 2) / 5
-    assert figures["macro"]["precision_at_k"] == pytest.approx((0.5 + 0.25) / 2)
-    assert result["retrieval"]["labels: colour"]["codes"]["micro"]["precision_at_k"] == 1
-    assert result["first_row"] == "labels: kind"
-    together = result["retrieval"]["labels: kind and colour"]["codes"]
-    assert together["micro"] == figures["micro"] and "hat / red" in together["per_class"]
-    told = result["service"]
-    assert told["own_picture_at_distance_0"] == 1 and told["answered"] == 6
-    assert (told["results_without_label"], told["pictures_without_label"]) == (1, 1)
-    assert told["short_of_k"] == 0 and told["not_answered"]["queries"] == 0
+    assert figures.per_class["bag"]["precision_at_k"] == (0 + 1 / 2) / 2
+    assert figures.micro["precision_at_k"] == (1 + 1 / 2 + 0 + 0 + 1 / 2) / 5
+    assert figures.macro["precision_at_k"] == pytest.approx((0.5 + 0.25) / 2)
+    assert result.retrieval["labels: colour"]["codes"].micro["precision_at_k"] == 1
+    assert result.first_row == "labels: kind"
+    together = result.retrieval["labels: kind and colour"]["codes"]
+    assert together.micro == figures.micro and "hat / red" in together.per_class
+    told = result.service
+    assert told.own_picture_at_distance_0 == 1 and told.answered == 6
+    assert (told.results_without_label, told.pictures_without_label) == (1, 1)
+    assert told.short_of_k == 0 and told.not_answered.queries == 0
     text = report(result)
     assert "index version 1.0.0" in text and "'shop/x.jpg'" in text and "hat" in text
 
@@ -126,7 +128,7 @@ def test_copies_are_passed_over_like_the_picture_itself(service, catalogue):
     groups = ["group", "1", "1", "2", "3", "4", "5"]  # a and b are copies
     table.write_text("\n".join(f"{row},{group}" for row, group in zip(rows, groups, strict=True)))
     result = measured(service, catalogue, k=2)
-    figures = result["retrieval"]["labels: kind"]["codes"]["per_class"]["hat"]
+    figures = result.retrieval["labels: kind"]["codes"].per_class["hat"]
     # Without a, b and x: a: c d, b: d c; c as before: d e.  One other hat for a and b, two for c.
     assert figures["precision_at_k"] == pytest.approx((1 / 2 + 1 / 2 + 0) / 3, abs=1e-6)
     assert figures["recall_at_k"] == pytest.approx((1 + 1 + 0) / 3, abs=1e-6)
@@ -142,22 +144,22 @@ def test_the_catalogue_may_spell_paths_from_elsewhere(service, catalogue, spelli
         "with a dot": f"./{catalogue.name}/",
     }[spelling]
     result = measured(service, Path(catalogue.name), k=2)
-    assert result["service"]["own_picture_at_distance_0"] == 1
+    assert result.service.own_picture_at_distance_0 == 1
 
 
 def test_files_may_lie_below_the_current_folder(service, catalogue, tmp_path_factory, monkeypatch):
     monkeypatch.chdir(catalogue)
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (catalogue / "labels.csv").rename(elsewhere / "labels.csv")
-    assert measured(service, elsewhere, k=2)["service"]["answered"] == 6
+    assert measured(service, elsewhere, k=2).service.answered == 6
 
 
 def test_a_folder_of_class_folders(service, catalogue):
     (catalogue / "labels.csv").unlink()
     folder = read_catalogue(catalogue, source_of(catalogue))
     result = measure_service(service.url, folder, k=2)
-    figures = result["retrieval"][f"{catalogue.name}: class"]["codes"]
-    assert figures["micro"]["precision_at_k"] == 1  # all are of the class shop
+    figures = result.retrieval[f"{catalogue.name}: class"]["codes"]
+    assert figures.micro["precision_at_k"] == 1  # all are of the class shop
 
 
 def test_the_sample_is_the_same_every_time(service, catalogue):
@@ -165,15 +167,15 @@ def test_the_sample_is_the_same_every_time(service, catalogue):
     asked = set(service.top_ks)
     service.top_ks.clear()
     again = measured(service, catalogue, k=2, queries=3)
-    assert first["data"] == {"labels": {"pictures": 6, "asked": 3}}
+    assert first.data == {"labels": Asked(pictures=6, asked=3)}
     assert set(service.top_ks) == asked and len(asked) == 3
-    assert first["retrieval"] == again["retrieval"]
+    assert first.retrieval == again.retrieval
 
 
 def test_a_version_that_changes_meanwhile_is_said(service, catalogue):
     service.versions = ["1.0.0", "1.1.0"]
     result = measured(service, catalogue, k=2)
-    assert result["service"]["index_versions"].keys() == {"1.0.0", "1.1.0"}
+    assert result.service.index_versions.keys() == {"1.0.0", "1.1.0"}
     assert "the index version changed while this was measured" in report(result)
 
 
@@ -181,18 +183,18 @@ def test_queries_that_are_refused_or_cannot_be_read_are_counted(service, catalog
     service.refused["a"] = "the bytes are not a picture"
     (catalogue / PATHS[1]).unlink()
     result = measured(service, catalogue, k=2)
-    assert result["service"]["answered"] == 4
-    left_out = result["service"]["not_answered"]
-    assert left_out["queries"] == 2 and left_out["first_reason"].startswith("shop/")
+    assert result.service.answered == 4
+    left_out = result.service.not_answered
+    assert left_out.queries == 2 and left_out.first_reason.startswith("shop/")
     assert "2 not answered; the first: shop/" in report(result)
 
 
 def test_fewer_results_than_k_are_said_and_count_as_wrong(service, catalogue):
     service.rankings["a"] = "ab"
     result = measured(service, catalogue, k=4)
-    assert result["service"]["short_of_k"] == 1
+    assert result.service.short_of_k == 1
     assert "1 queries have fewer than 4 labelled results" in report(result)
-    hats = result["retrieval"]["labels: kind"]["codes"]["per_class"]["hat"]
+    hats = result.retrieval["labels: kind"]["codes"].per_class["hat"]
     # a: b and nothing else; b: a d c e; c: d e a b.
     assert hats["precision_at_k"] == pytest.approx((1 / 4 + 2 / 4 + 2 / 4) / 3, abs=1e-6)
 
@@ -210,7 +212,7 @@ def test_what_cannot_be_measured_is_said(service, catalogue, tmp_path):
     with pytest.raises(DataError, match="no two labelled pictures share a value"):
         measured(service, catalogue)
     with pytest.raises(DataError, match="parquet files do not hold"):
-        read_catalogue(tmp_path / "x.parquet", None)
+        read_catalogue(tmp_path / "x.parquet", Source("x", "x.parquet"))
 
 
 def test_no_service_and_another_one_are_said(service, catalogue):

@@ -1,4 +1,4 @@
-"""Labelled pictures from folders, CSV and parquet files."""
+"""Labelled pictures from folders, CSV and parquet files; the split by class."""
 
 import dataclasses
 import hashlib
@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hashing import picture as decoding
 from tests.pictures import encoded
-from trainer.data import DataError, Source, is_held_out, pixels, read, source_of
+from trainer.data import DataError, Pictures, Source, fill_pixels, is_held_out
+from trainer.evaluation.tasks import tasks
+from trainer.layouts import read, source_of
+from trainer.targets import trained_on
 
 
 def picture(brightness: int) -> bytes:
@@ -17,21 +21,17 @@ def picture(brightness: int) -> bytes:
 
 def brightness(pictures, row: int) -> int:
     """Which picture stands in a row."""
-    return int(pixels(pictures, 8, "bilinear")[row, 0, 0, 0])
+    return int(pictures.pixels(row, small)[0, 0, 0])
+
+
+def small(data: bytes) -> np.ndarray:
+    """uint8 [8, 8, 3]."""
+    return decoding.pixels(decoding.decode(data, 8), 8, "box")
 
 
 def write(path, /, **columns):
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     pq.write_table(pa.table(columns), path)
-
-
-def test_the_split_is_decided_by_the_groups_name_alone():
-    def share(name: str) -> float:
-        return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32
-
-    names = [f"group {i}" for i in range(2000)]
-    assert [is_held_out(name) for name in names] == [share(name) < 0.05 for name in names]
-    assert 60 < sum(is_held_out(name) for name in names) < 140
 
 
 @pytest.fixture
@@ -112,11 +112,17 @@ def test_a_parquet_file_by_itself(tmp_path):
     assert brightness(pictures, 1) == 70
 
 
-def test_decoded_pixels_have_the_asked_size_and_can_go_into_an_array(folders):
-    pictures = read(folders, source_of(folders))
-    assert pixels(pictures, 16, "bilinear").shape == (3, 16, 16, 3)
-    out = np.zeros((3, 8, 8, 3), np.uint8)
-    assert pixels(pictures, 8, "box", out) is out and out.max() == 30
+def test_pixels_of_the_rows_asked_for_go_into_an_array(folders):
+    pictures, told = read(folders, source_of(folders)), []
+    out = np.zeros((2, 8, 8, 3), np.uint8)
+    fill_pixels(out, pictures, np.array([2, 0]), small, lambda *step: told.append(step))
+    assert out[:, 0, 0, 0].tolist() == [20, 30]
+    assert told == [(f"decoding {pictures.name}", done, 2) for done in range(3)]
+
+
+def fill(pictures: Pictures) -> None:
+    rows = np.arange(len(pictures))
+    fill_pixels(np.zeros((len(rows), 8, 8, 3), np.uint8), pictures, rows, small)
 
 
 def said(work) -> str:
@@ -178,7 +184,89 @@ def test_a_column_that_holds_no_bytes_is_said(tmp_path):
 def test_a_picture_that_is_damaged_or_missing_is_said_with_its_row(tmp_path):
     write(tmp_path / "t.parquet", jpeg=[picture(1), b"no picture", None], kind=["x", "y", "z"])
     pictures = read(tmp_path, source_of(tmp_path / "t.parquet"))
-    assert "t, row 1: the bytes are not a picture" in said(lambda: pixels(pictures, 8, "box"))
+    assert "t, row 1: the bytes are not a picture" in said(lambda: fill(pictures))
     (tmp_path / "t.csv").write_text("path,kind\ngone.png,x\n")
     pictures = read(tmp_path, source_of(tmp_path / "t.csv"))
-    assert "t, row 0: cannot be read" in said(lambda: pixels(pictures, 8, "box"))
+    assert "t, row 0: cannot be read" in said(lambda: fill(pictures))
+
+
+# -- which pictures are held out -----------------------------------------------------------------
+
+
+def test_the_split_is_decided_by_the_groups_name_alone():
+    def share(name: str) -> float:
+        return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32
+
+    names = [f"group {i}" for i in range(2000)]
+    assert [is_held_out(name) for name in names] == [share(name) < 0.05 for name in names]
+    assert 60 < sum(is_held_out(name) for name in names) < 140
+
+
+KINDS = ("bag", "cat", "hat")
+OWN = Source("own", "own.csv", labels={"kind": "kind"})
+
+
+@pytest.fixture
+def twelve_of_each(tmp_path):
+    """A table of 12 pictures of each of the three kinds."""
+    rows = [f"{number}.jpg,{KINDS[number % 3]}" for number in range(36)]
+    (tmp_path / "own.csv").write_text("\n".join(["path,kind", *rows]))
+    return tmp_path
+
+
+def test_the_split_has_as_many_pictures_of_every_class_as_the_source_says(twelve_of_each):
+    source = dataclasses.replace(OWN, queries_per_class=2, training_per_class=5)
+    pictures = read(twelve_of_each, source)
+    training = trained_on(pictures, {})
+    assert not (pictures.held_out & training).any()
+    for kind in KINDS:
+        # By the sha256 of the groups, in every class.
+        of_kind = pictures.groups[pictures.labels["kind"] == kind]
+        first = sorted(of_kind, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+        assert set(of_kind) & set(pictures.groups[pictures.held_out]) == set(first[:2])
+        assert set(of_kind) & set(pictures.groups[training]) == set(first[2:7])
+    (task,) = tasks([pictures], {})
+    assert (len(task.query_rows), len(task.gallery_rows)) == (3 * 2, 3 * 10)
+    assert trained_on(pictures, {"kind": ["cat"]}).sum() == 5 * 2
+
+
+def test_copies_of_a_query_are_held_out_with_it(tmp_path):
+    names = ("a1", "a2", "b1", "b2", "c1", "c2", "e1", "e2", "f1", "f2", "g1", "g2")
+    rows = [f"{name}.jpg,{name[0]},{'round' if name < 'e' else 'long'}" for name in names]
+    (tmp_path / "own.csv").write_text("\n".join(["path,group,kind", *rows]))
+    pictures = read(tmp_path, dataclasses.replace(OWN, group="group", queries_per_class=1))
+    assert pictures.held_out.sum() == 4
+    held = set(pictures.groups[pictures.held_out])
+    assert len(held) == 2
+    assert not held & set(pictures.groups[~pictures.held_out])
+    assert (trained_on(pictures, {}) == ~pictures.held_out).all()
+
+
+def test_training_pictures_can_be_limited_under_the_usual_split(tmp_path):
+    rows = [f"{number}.jpg,{'round' if number % 2 else 'long'}" for number in range(200)]
+    (tmp_path / "own.csv").write_text("\n".join(["path,kind", *rows]))
+    usual = read(tmp_path, OWN)
+    pictures = read(tmp_path, dataclasses.replace(OWN, training_per_class=7))
+    assert usual.held_out.any()
+    assert (pictures.held_out == usual.held_out).all()
+    assert trained_on(pictures, {}).sum() == 14
+    assert not (trained_on(pictures, {}) & usual.held_out).any()
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ({"queries_per_class": 13}, "queries_per_class is 13, but only 12 picture(s) are left of "
+                                    "kind bag"),
+        ({"queries_per_class": 4, "training_per_class": 9},
+         "training_per_class is 9, but only 8 picture(s) are left of kind bag"),
+    ],
+)  # fmt: skip
+def test_classes_too_small_for_the_split_are_named(twelve_of_each, split, words):
+    assert words in said(lambda: read(twelve_of_each, dataclasses.replace(OWN, **split)))
+
+
+def test_a_split_by_class_without_labels_is_refused(tmp_path):
+    (tmp_path / "own.csv").write_text("path\na.jpg\n")
+    source = Source("own", "own.csv", queries_per_class=1)
+    assert "own has no labels; queries_per_class needs one" in said(lambda: read(tmp_path, source))

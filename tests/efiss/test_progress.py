@@ -1,12 +1,12 @@
-"""What is told of a training run: at a terminal, in a log, to TensorBoard."""
+"""Progress at a terminal and in a log."""
 
+import re
 import sys
 
 import pytest
 
-from trainer import progress as progressing
-from trainer.data import DataError
-from trainer.progress import line_of, log, progress
+from efiss import progress as progressing
+from efiss.progress import bars, line_of, training_line
 from trainer.train import Progress
 
 
@@ -38,7 +38,7 @@ def clock(monkeypatch):
 
 
 def test_a_log_gets_a_line_a_minute_and_the_last(clock, capsys):
-    with progress() as tell:
+    with training_line() as tell:
         for step in range(1, 201):
             tell(at(step, 200))
             clock.now += 1
@@ -52,7 +52,7 @@ def test_a_log_gets_a_line_a_minute_and_the_last(clock, capsys):
 def test_a_terminal_gets_one_line_that_is_rewritten_every_second(clock, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("click.utils.should_strip_ansi", lambda *arguments, **options: False)
-    with progress() as tell:
+    with training_line() as tell:
         for step in range(1, 11):
             tell(at(step, 10))
             clock.now += 0.4
@@ -65,38 +65,23 @@ def test_a_terminal_gets_one_line_that_is_rewritten_every_second(clock, capsys, 
     ]  # fmt: skip
 
 
-def test_tensorboard_that_is_not_installed_is_said(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(DataError, match=r"pip install 'efiss-ai\[tensorboard\]'"), log(tmp_path):
-        pass
+def test_works_that_follow_each_other_have_a_bar_each(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.utils.should_strip_ansi", lambda *arguments, **options: False)
+    with bars() as tell:
+        for what, total in (("decoding", 2), ("ranking", 1), ("nothing", 0), ("looking", 9)):
+            for done in range(min(total, 3) + 1):
+                tell(what, done, total)
+    text = capsys.readouterr().out
+    assert text.count("\n") == 4
+    works = "decoding|ranking|nothing|looking"
+    names = dict.fromkeys(re.findall(rf"({works})  \[", text))
+    assert list(names) == works.split("|")
+    assert "100%" in text and "33%" in text
 
 
-def test_tensorboard_gets_losses_rate_and_speed_of_every_step(tmp_path, monkeypatch):
-    written = []
-
-    class SummaryWriter:
-        def __init__(self, folder):
-            written.append(folder)
-
-        def add_scalar(self, name, value, step):
-            written.append((name, value, step))
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            written.append("closed")
-
-    stand_in = type(sys)("tensorboard")
-    stand_in.SummaryWriter = SummaryWriter
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stand_in)
-    with log(tmp_path) as tell:
-        tell(at(7))
-    assert written == [
-        str(tmp_path / "tensorboard"),
-        ("loss/relahash", 2.8126, 7),
-        ("loss/instance", 0.4, 7),
-        ("learning_rate", 0.003, 7),
-        ("pictures_per_second", 104.7, 7),
-        "closed",
-    ]
+def test_a_log_has_the_names_of_works_alone(capsys):
+    with bars() as tell:
+        for done in range(3):
+            tell("decoding", done, 2)
+    assert capsys.readouterr().out == "decoding\n"
