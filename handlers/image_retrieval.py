@@ -8,7 +8,6 @@ of a newline there.
 import dataclasses
 import json
 import logging
-import os
 import time
 from pathlib import Path
 
@@ -59,14 +58,14 @@ class ImageRetrievalHandler:
         torch.set_num_threads(1)  # workers are the parallelism; more threads make them fight
         faiss.omp_set_num_threads(1)
         self._max_pixels = settings.max_pixels()
-        root = os.environ.get("EFISS_INDEX")
+        root = settings.INDEX.value()
         packed = Path(properties["model_dir"]) / PACKED_VERSION
         self._follower = Follower(
-            Index(Path(root)) if root else None,
+            Index(root) if root else None,
             packed if packed.is_dir() else None,
             _device(properties),
         )
-        self._access_log = settings.access_log()
+        self._access_log = settings.ACCESS_LOG.value() == "on"
         self._metrics = Metrics(context)
         self._metrics.start()
         self._follower.watch(self._metrics.serving)

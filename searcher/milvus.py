@@ -19,7 +19,6 @@ import importlib.util
 import json
 import logging
 import os
-import re
 import time
 import warnings
 from collections.abc import Callable
@@ -30,8 +29,8 @@ from urllib.parse import quote, unquote_to_bytes
 import numpy as np
 
 from hashing.codes import CODE_BITS, CODE_BYTES
+from machine import settings
 from machine.errors import Problem
-from machine.settings import SettingError
 from searcher.index import Index
 from searcher.search import OpenVersion, Selection, in_order
 from searcher.version import Manifest, VersionError, open_index, read_manifest
@@ -67,12 +66,7 @@ class Place:
     token: str = dataclasses.field(default="", repr=False)
 
     def __post_init__(self):
-        is_url = re.fullmatch(r"https?://[^\s/]+(/\w*)?", self.uri)
-        if not is_url and not (os.path.isabs(self.uri) and self.uri.endswith(".db")):
-            raise SettingError(
-                "EFISS_MILVUS_URI (--uri) must be http://HOST:PORT, https://HOST:PORT, or the "
-                f"absolute path of a .db file for milvus-lite, not {self.uri!r}"
-            )
+        settings.MILVUS_URI.checked(self.uri, "EFISS_MILVUS_URI (--uri)")
 
     @property
     def is_file(self) -> bool:
@@ -85,13 +79,9 @@ def place(backend: str | None = None, uri: str | None = None) -> Place | None:
     What is not given is EFISS_BACKEND (faiss, which is the default, or milvus), EFISS_MILVUS_URI;
     the token is EFISS_MILVUS_TOKEN.  Raises SettingError.
     """
-    backend = backend or os.environ.get("EFISS_BACKEND", "").strip() or "faiss"
-    if backend not in ("faiss", "milvus"):
-        raise SettingError(f"EFISS_BACKEND must be faiss or milvus, not {backend!r}")
-    if backend == "faiss":
+    if (backend or settings.BACKEND.value()) == "faiss":
         return None
-    uri = uri or os.environ.get("EFISS_MILVUS_URI", "").strip()
-    return Place(uri, os.environ.get("EFISS_MILVUS_TOKEN", "").strip())
+    return Place(uri or settings.MILVUS_URI.value() or "", settings.MILVUS_TOKEN.value() or "")
 
 
 # -- publishing ----------------------------------------------------------------------------------

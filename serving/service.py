@@ -7,7 +7,6 @@ import collections
 import contextlib
 import dataclasses
 import http.client
-import ipaddress
 import json
 import os
 import shutil
@@ -40,7 +39,7 @@ ANSWER_SECONDS = 1
 STOP_SECONDS = 3
 WORKER_DEATHS_BEFORE_GIVING_UP = 3
 MOST_WORKERS_BY_DEFAULT, WORKER_MB = 4, 320
-LEAST_HEAP, MOST_HEAP_BY_DEFAULT = 64, 1024
+MOST_HEAP_BY_DEFAULT = 1024
 JAVA_TO_HEAP = 2.4
 """What Java may take as a whole, to its heap."""
 SUPERVISOR_MB = 100
@@ -71,23 +70,21 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> "Settings":
-        """EFISS_HOST, EFISS_PORT, EFISS_WORKERS, EFISS_BATCH_SIZE, EFISS_BATCH_DELAY_MS and
-        EFISS_HEAP_MB.  Raises settings.SettingError."""
-        heap = settings.whole_number("EFISS_HEAP_MB", default_heap(), LEAST_HEAP, 65536)
+        """What `machine.settings` has for it.  Raises SettingError."""
+        heap = settings.HEAP.value() or default_heap()
         return cls(
-            host=_host(),
-            port=settings.port(),
-            workers=settings.whole_number("EFISS_WORKERS", default_workers(heap), 1, 256),
-            batch_size=settings.whole_number("EFISS_BATCH_SIZE", 1, 1, 128),
-            batch_delay=settings.whole_number("EFISS_BATCH_DELAY_MS", 1, 1, 1000),
+            host=settings.HOST.value(),
+            port=settings.PORT.value(),
+            workers=settings.WORKERS.value() or default_workers(heap),
+            batch_size=settings.BATCH.value(),
+            batch_delay=settings.BATCH_DELAY.value(),
             heap=heap,
         )
 
     @property
     def url(self) -> str:
         """Where a client on this machine sends its requests."""
-        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
-        return f"http://{host}:{self.port}"
+        return settings.url_of(self.host, self.port)
 
 
 def default_heap() -> int:
@@ -96,7 +93,7 @@ def default_heap() -> int:
     memory = container.memory()
     if memory is None:
         return MOST_HEAP_BY_DEFAULT
-    return max(LEAST_HEAP, min(memory // 2**20 // 4, MOST_HEAP_BY_DEFAULT))
+    return max(settings.LEAST_HEAP, min(memory // 2**20 // 4, MOST_HEAP_BY_DEFAULT))
 
 
 def default_workers(heap: int) -> int:
@@ -107,16 +104,6 @@ def default_workers(heap: int) -> int:
         return workers
     left = memory / 2**20 - JAVA_TO_HEAP * heap - SUPERVISOR_MB
     return max(1, min(workers, int(left / WORKER_MB)))
-
-
-def _host() -> str:
-    text = os.environ.get("EFISS_HOST", "").strip() or "127.0.0.1"
-    try:
-        return str(ipaddress.IPv4Address(text))
-    except ValueError:
-        raise settings.SettingError(
-            f"EFISS_HOST must be an IPv4 address of this machine, or 0.0.0.0 for all, not {text!r}"
-        ) from None
 
 
 class Service:
@@ -131,7 +118,7 @@ class Service:
         self._last_lines: collections.deque[str] = collections.deque(maxlen=30)
         self._worker_deaths = 0
         _check_files(config, model_store)
-        _check_ports(chosen)
+        check_ports(chosen)
         java = find_java()
         # Its own folder for sockets, pid file and unpacked archive: TorchServe gives them fixed
         # names in the temporary folder, so that two instances would take each other's.
@@ -327,7 +314,8 @@ def _check_files(config: Path, model_store: Path) -> None:
         raise StartError(f"{archive} is missing; run `efiss archive --index_version V` first")
 
 
-def _check_ports(chosen: Settings) -> None:
+def check_ports(chosen: Settings) -> None:
+    """Raise StartError unless the ports are free."""
     for port in (chosen.port, chosen.port + 2, chosen.port + 3, chosen.port + 5):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -7,14 +7,16 @@ from pathlib import Path
 import click
 
 from efiss import __version__
-from efiss.commands.options import CONFIG, INDEX_ROOT
+from efiss.commands.options import CONFIG, INDEX_ROOT, tells, warn_of_unknown_settings
 from efiss.stopping import Stopped, stopping_on_signals
 from machine.errors import Problem
+from machine.settings import ADMIN
 
 
 @click.command()
 @INDEX_ROOT
 @CONFIG
+@tells(*ADMIN)
 def admin(index_root: Path, config: Path) -> None:
     """Run the admin service: the page, reindexing over HTTP, versions, health.
 
@@ -23,19 +25,13 @@ def admin(index_root: Path, config: Path) -> None:
 
     \b
     Environment:
-      EFISS_ADMIN_PORT        default EFISS_PORT + 1, which is 5001
-      EFISS_ADMIN_HOST        address to listen on, default 127.0.0.1; others need a token
-      EFISS_ADMIN_TOKEN       what callers that change something must show, or
-      EFISS_ADMIN_TOKEN_FILE  a file that holds it
-      EFISS_SERVICE_URL       of the search service, default http://127.0.0.1:EFISS_PORT
-      EFISS_DATALAKE          folder of shops that a reindex lists first, or
-      EFISS_DATABASE          the list of image paths, default database_info.txt
-      EFISS_MODELS            folder that models are taken from, default torchscripts_models
+      {settings}
 
     \b
     Example:
       EFISS_DATALAKE=data efiss admin
     """
+    warn_of_unknown_settings()
     try:
         import uvicorn
 

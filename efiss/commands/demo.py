@@ -8,16 +8,22 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from efiss.commands.options import tells, warn_of_unknown_settings
 from efiss.commands.search import table
 from efiss.stopping import Stopped, stopping_on_signals
 from efiss_client import PATH, Answer, Client
 from machine.errors import Problem
 from machine.processes import end_with_parent
+from machine.settings import ADMIN, SEARCH, SERVE, check
 from photographs import DATALAKE, Photograph, is_written, queries, remove_drawn, write_datalake
 from searcher.index import Index
+
+if TYPE_CHECKING:
+    from serving.service import Settings
 
 DATABASE, INDEX, MODEL_STORE = Path("database_info.txt"), Path("index"), Path("model_store")
 CONFIG, LOG = Path("config.properties"), Path("demo/torchserve.log")
@@ -25,24 +31,30 @@ VERSION = "1.0.0"
 
 
 @click.command()
+@tells(*SERVE, *SEARCH, *ADMIN)
 def demo() -> None:
     """Index a demo catalogue, pack it, serve it with its page and ask it one question.
 
     The catalogue is photographs of clothes, shoes and caps, which come with the program. Everything
     is made in the current folder: demo/, database_info.txt, index/ and model_store/.
-    What is already there is kept. The service runs until Ctrl-C or SIGTERM; its environment
-    variables are those of `efiss serve` and `efiss admin`, its log is demo/torchserve.log.
+    What is already there is kept. The service runs until Ctrl-C or SIGTERM; its log is
+    demo/torchserve.log.
+
+    \b
+    Environment:
+      {settings}
 
     \b
     Example:
       EFISS_PORT=6000 efiss demo
     """
-    from serving.service import Service, Settings
+    from serving.service import Service
 
+    warn_of_unknown_settings()
     steps = Steps()
     try:
         with stopping_on_signals():
-            settings = Settings.from_environment()
+            settings = _checked_settings()
             _prepare(steps)
             with (
                 LOG.open("w", encoding="utf-8") as log,
@@ -59,6 +71,21 @@ def demo() -> None:
                 service.wait()
     except Stopped:
         click.echo("stopped")
+
+
+def _checked_settings() -> "Settings":
+    """How to run the service.  A value that it or the admin service cannot use is said here, before
+    the work, as is a port that is taken."""
+    from admin.settings import Settings as AdminSettings
+    from searcher import milvus
+    from serving.service import Settings, check_ports
+
+    check(SERVE)
+    milvus.place()
+    AdminSettings.from_environment(INDEX, CONFIG)
+    settings = Settings.from_environment()
+    check_ports(settings)
+    return settings
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from efiss.progress import bars
 from machine.errors import Problem
 from machine.files import write_whole, written_whole
 from machine.progress import Tell
-from machine.settings import port
+from machine.settings import service_here
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -167,7 +167,7 @@ def _of_service(
     from trainer.evaluation.live_catalogue import measure_service, read_catalogue
     from trainer.layouts import source_of
 
-    url = f"http://127.0.0.1:{port()}" if url == HERE else url
+    url = service_here() if url == HERE else url
     catalogue = read_catalogue(data, source_of(data), labels)
     return measure_service(url, catalogue, k, queries, tell)
 

@@ -1,15 +1,48 @@
 """Options that several commands have in common."""
 
+import textwrap
+from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
-from machine.settings import available_cores
+from machine.settings import MODELS, Setting, available_cores, unknown
 from searcher.publish import INDEX_MODES
+
+Command = TypeVar("Command", bound=Callable)
+
+
+def tells(*settings: Setting) -> Callable[[Command], Command]:
+    """Put a table of settings where {settings} stands in the help of a command."""
+    width = max(len(setting.name) for setting in settings) + 2
+
+    def shown(setting: Setting) -> str:
+        default = f"; default {setting.default}" if setting.default else ""
+        lines = textwrap.wrap(setting.about + default, 74 - width)
+        return "\n".join(
+            f"      {name:{width}}{line}"
+            for name, line in zip_longest([setting.name], lines, fillvalue="")
+        )
+
+    def add(command: Command) -> Command:
+        table = "\n".join(map(shown, settings))
+        command.__doc__ = (command.__doc__ or "").replace("      {settings}", table)
+        return command
+
+    return add
+
+
+def warn_of_unknown_settings() -> None:
+    """Say on stderr which variables EFISS_… change nothing, since they are misspelt."""
+    for sentence in unknown():
+        click.echo(f"Warning: {sentence}", err=True)
+
 
 MODEL_PATH = click.option(
     "--model_path",
-    envvar="EFISS_MODELS",
+    envvar=MODELS.name,
     show_envvar=True,
     type=click.Path(path_type=Path),
     default=Path("torchscripts_models/relahash-medium-64bits.pt"),

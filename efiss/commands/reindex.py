@@ -18,11 +18,13 @@ from efiss.commands.options import (
     MODEL_PATH,
     NUM_WORKERS,
     URI,
+    warn_of_unknown_settings,
 )
 from efiss.exits import NOTHING_NEW, REFUSED
 from efiss.progress import Pace
 from efiss.stopping import Stopped, stopping_on_signals
 from machine.errors import Problem, sentence_of
+from machine.settings import DATABASE, DATALAKE
 
 FAILED = "failed"
 """The state of a run that raised, beside those of `indexer.reindex.Outcome`."""
@@ -33,17 +35,17 @@ PAUSES = {True: 0.25, False: 30.0}
 @click.command()
 @click.option(
     "--datalake",
-    envvar="EFISS_DATALAKE",
+    envvar=DATALAKE.name,
     show_envvar=True,
     type=click.Path(path_type=Path),
     help="Folder of shops to list into --database first; without it, the list is taken as it is.",
 )
 @click.option(
     "--database",
-    envvar="EFISS_DATABASE",
+    envvar=DATABASE.name,
     show_envvar=True,
     type=click.Path(path_type=Path),
-    default="database_info.txt",
+    default=DATABASE.default,
     show_default=True,
     help="The catalogue: one image path a line.",
 )
@@ -98,6 +100,7 @@ def reindex(**options) -> None:
 
     from indexer import reindex as steps
 
+    warn_of_unknown_settings()
     torch.set_num_threads(1)  # the workers are the parallelism
     teller = Teller(options.pop("as_json"))
     start = time.monotonic()

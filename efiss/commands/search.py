@@ -6,7 +6,7 @@ import click
 
 from efiss_client import Answer, Client
 from machine.errors import Problem
-from machine.settings import port
+from machine.settings import service_here
 
 
 @click.command()
@@ -57,7 +57,7 @@ def search(
         raise click.UsageError("give one IMAGE or more, or --like PATH")
     options["shops"] = options["shops"] or None
     answers = []
-    with Client(url or f"http://127.0.0.1:{port()}") as client:
+    with Client(url or service_here()) as client:
         for image in images or (None,):
             answers.append(client.search(image, like=like, **options))
             if len(images) > 1:

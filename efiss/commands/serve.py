@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from efiss.commands.options import INDEX_ROOT, MODEL_STORE
+from efiss.commands.options import INDEX_ROOT, MODEL_STORE, tells, warn_of_unknown_settings
 from efiss.stopping import Stopped, stopping_on_signals
+from machine.settings import SEARCH, SERVE, check
 from searcher.index import Index
 
 
@@ -42,6 +43,7 @@ def archive(index_version: str, index_root: Path, model_store: Path) -> None:
     show_default=True,
     help="TorchServe's settings.",
 )
+@tells(*SERVE, *SEARCH)
 def serve(index_root: Path, model_store: Path, config: Path) -> None:
     """Run the search service in the foreground until Ctrl-C or SIGTERM.
 
@@ -50,29 +52,19 @@ def serve(index_root: Path, model_store: Path, config: Path) -> None:
 
     \b
     Environment:
-      EFISS_PORT            first of a block of six ports, default 5000 (metrics: +5)
-      EFISS_HOST            address to listen on, default 127.0.0.1; 0.0.0.0 for all
-      EFISS_WORKERS         worker processes, default the cores, at most 4
-      EFISS_BATCH_SIZE      requests a worker answers at once, default 1
-      EFISS_BATCH_DELAY_MS  how long it waits for that many, default 1
-      EFISS_HEAP_MB         Java's heap in MB, default 1024
-      EFISS_MAX_PIXELS      most pixels a picture may have, default 64000000
-      EFISS_ACCESS_LOG      a line of JSON in the log for each request, default on; or off
-      EFISS_BACKEND         faiss, the default, or milvus to search in EFISS_MILVUS_URI with
-                            EFISS_MILVUS_TOKEN
+      {settings}
 
     \b
     Example:
       EFISS_PORT=6000 efiss serve
     """
-    from machine.settings import access_log, max_pixels
     from searcher import milvus
     from serving.service import Service, Settings
 
+    warn_of_unknown_settings()
     try:
         with stopping_on_signals():
-            max_pixels()  # a bad value is said here rather than by every worker
-            access_log()
+            check(SERVE)  # a bad value is said here rather than by every worker
             milvus.place()
             with Service(
                 Settings.from_environment(), config, model_store, index_root, sys.stdout

@@ -79,6 +79,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def test_the_file_of_the_contract_ends_as_the_command_does(catalogue):
+    """Two processes that import torch."""
     script = str(ROOT / "indexer/main.py")
 
     def run(*command: str) -> subprocess.CompletedProcess:
