@@ -92,7 +92,7 @@ RUN install --directory --mode 777 index data
 COPY --from=packed /app/demo demo
 COPY torchscripts_models/${MODEL_NAME}.* torchscripts_models/
 COPY --from=packed /app/model_store model_store
-COPY config.properties efiss.toml ./
+COPY config.properties efiss.toml LICENSE NOTICE ./
 COPY deploy/*.sh deploy/
 COPY benchmarks benchmarks
 COPY photographs photographs

@@ -177,7 +177,7 @@ def _model(settings: Settings, given: str | None) -> Path:
     if given is None:
         return folder
     spellings = (folder, Path(os.path.abspath(settings.models)))
-    for path in (Path(given), folder / given):
+    for path in (Path(given), folder / given, folder.parent / given):
         # First by its letters alone: nothing outside the folder is looked at for a caller.
         path = Path(os.path.abspath(path))
         if "\0" in given or not any(map(path.is_relative_to, spellings)):

@@ -4,7 +4,7 @@ import dataclasses
 import ipaddress
 from pathlib import Path
 
-from machine import settings
+from machine import settings, shipped
 from machine.settings import SettingError
 from searcher.index import Index
 
@@ -47,7 +47,7 @@ class Settings:
             token=token,
             datalake=settings.DATALAKE.value(),
             database=settings.DATABASE.value(),
-            models=settings.MODELS.value(),
+            models=shipped.found(settings.MODELS.value()),
             config=config,
         )
 

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from hashing import codes, picture
+from machine import shipped
 from machine.errors import Problem
 
 
@@ -72,8 +73,9 @@ class Sidecar:
 
 
 def find_model(path: str | Path) -> Path:
-    """The .pt file that `path` means: itself, or the only one in the folder (`name/001/`)."""
-    path = Path(path)
+    """The .pt file that `path` means: itself, or the only one in the folder (`name/001/`); where
+    there is nothing, the shipped model of this path."""
+    path = shipped.found(Path(path))
     if path.is_file():
         return path
     if not path.is_dir():

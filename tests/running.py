@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,20 @@ def free_block() -> int:
             except OSError:
                 continue
     raise RuntimeError("no six free ports in a row")
+
+
+NOT_OURS = ("__editable__", "efiss", "_virtualenv", "__pycache__")
+
+
+def make_environment(folder: Path) -> Path:
+    """A Python environment that has the packages of this one, without this project."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    code = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+    site = Path(subprocess.check_output([folder / "bin/python", "-c", code], text=True).strip())
+    for entry in Path(sysconfig.get_paths()["purelib"]).iterdir():
+        if not entry.name.startswith(NOT_OURS):
+            (site / entry.name).symlink_to(entry)
+    return folder
 
 
 def efiss(*arguments: str, folder: Path, **options) -> subprocess.CompletedProcess:

@@ -16,6 +16,7 @@ from efiss.commands.options import tells, warn_of_unknown_settings
 from efiss.commands.search import table
 from efiss.stopping import Stopped, stopping_on_signals
 from efiss_client import PATH, Answer, Client
+from machine import shipped
 from machine.errors import Problem
 from machine.processes import end_with_parent
 from machine.settings import ADMIN, SEARCH, SERVE, check
@@ -55,10 +56,10 @@ def demo() -> None:
     try:
         with stopping_on_signals():
             settings = _checked_settings()
-            _prepare(steps)
+            prepare(steps)
             with (
                 LOG.open("w", encoding="utf-8") as log,
-                Service(settings, CONFIG, MODEL_STORE, INDEX, log) as service,
+                Service(settings, shipped.found(CONFIG), MODEL_STORE, INDEX, log) as service,
                 contextlib.ExitStack() as stack,
             ):
                 with steps.step("start TorchServe"):
@@ -129,7 +130,7 @@ class Steps:
         self.seconds.append((name, None))
 
 
-def _prepare(steps: Steps) -> None:
+def prepare(steps: Steps) -> None:
     """Catalogue, list, version and archive, each unless it is there."""
     from efiss.commands.index import index
     from indexer.reindex import extract

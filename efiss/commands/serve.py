@@ -7,6 +7,7 @@ import click
 
 from efiss.commands.options import INDEX_ROOT, MODEL_STORE, tells, warn_of_unknown_settings
 from efiss.stopping import Stopped, stopping_on_signals
+from machine import shipped
 from machine.settings import SEARCH, SERVE, check
 from searcher.index import Index
 
@@ -67,7 +68,11 @@ def serve(index_root: Path, model_store: Path, config: Path) -> None:
             check(SERVE)  # a bad value is said here rather than by every worker
             milvus.place()
             with Service(
-                Settings.from_environment(), config, model_store, index_root, sys.stdout
+                Settings.from_environment(),
+                shipped.found(config),
+                model_store,
+                index_root,
+                sys.stdout,
             ) as service:
                 version = service.wait_until_ready()
                 click.echo(f"ready: {service.url} answers from index version {version}")

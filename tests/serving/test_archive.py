@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import zipfile
 from pathlib import Path
@@ -16,23 +15,12 @@ from efiss_client import Answer, Client, ServiceError
 from serving.java import find_java
 from tests.drawing import draw
 from tests.pictures import encoded
-from tests.running import ROOT, free_block
-
-NOT_OURS = ("__editable__", "efiss", "_virtualenv", "__pycache__")
+from tests.running import ROOT, free_block, make_environment
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory) -> Path:
-    """A Python environment of its own that has the packages of this one, without this project."""
-    folder = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    python = folder / "bin" / "python"
-    code = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
-    site = Path(subprocess.check_output([python, "-c", code], text=True).strip())
-    for entry in Path(sysconfig.get_paths()["purelib"]).iterdir():
-        if not entry.name.startswith(NOT_OURS):
-            (site / entry.name).symlink_to(entry)
-    return folder
+    return make_environment(tmp_path_factory.mktemp("environment"))
 
 
 def test_the_archive_holds_the_version_its_model_and_the_program(catalogue):
