@@ -10,13 +10,13 @@ import json
 import sqlite3
 from pathlib import Path
 
-from indexer.outcome import DONE, NOTHING_NEW, REFUSED
+from indexer.outcome import DONE, FAILED, NOTHING_NEW, REFUSED
 from machine.settings import SettingError
 from searcher.version import now
 
 FOLDER = ".admin"
 
-RUNNING, FAILED, CANCELLED, INTERRUPTED = "running", "failed", "cancelled", "interrupted"
+RUNNING, CANCELLED, INTERRUPTED = "running", "cancelled", "interrupted"
 ENDED = (DONE, NOTHING_NEW, REFUSED, FAILED, CANCELLED, INTERRUPTED)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from admin import jobs
 from admin.jobs import Job, Jobs
 from admin.settings import Settings
+from machine.errors import sentence_of
 from machine.processes import end_with_parent
 from searcher.version import now
 
@@ -92,7 +93,9 @@ class Runner:
         try:
             ending = await self._ending(id, options)
         except Exception as error:  # whatever it is, the job must not seem to run for ever
-            ending = {"state": jobs.FAILED, "message": f"the reindex could not be run: {error}"}
+            log.exception("job %d could not be run", id)
+            reason = sentence_of(error) or "the log of this service says why"
+            ending = {"state": jobs.FAILED, "message": f"the reindex could not be run: {reason}"}
         ending |= {"ended": now(), "rate": None, "seconds_left": None}
         while True:
             try:
@@ -144,6 +147,8 @@ class Runner:
                 told = json.loads(line)
             except ValueError:
                 continue  # what a library says is not for here
+            if not isinstance(told, dict):
+                continue
             if "state" in told:
                 outcome = told
             else:

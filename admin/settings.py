@@ -11,24 +11,26 @@ from searcher.index import Index
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Where the admin service listens and what it works on.
-
-    host, port: to listen on.  service_url: of the search service.  index_root: the folder of the
-    versions.  token: what callers that change something must show; None: nobody can reach this
-    service but from this machine.  datalake: the folder of shops that a reindex extracts first, or
-    None to take the list `database` as it is.  models: the folder that models are taken from.
-    config: the file with the thresholds of `efiss check`.
-    """
+    """Where the admin service listens and what it works on."""
 
     host: str
+    """IP address to listen on."""
     port: int
     service_url: str
+    """Of the search service."""
     index_root: Path
+    """The folder of the versions."""
     token: str | None
+    """What callers that change something must show; None: nobody can reach this service but from
+    this machine."""
     datalake: Path | None
+    """The folder of shops that a reindex lists first; None: it takes the list as it is."""
     database: Path
+    """The list of image paths."""
     models: Path
+    """The folder that models are taken from."""
     config: Path
+    """The file with the thresholds of `efiss check`."""
 
     @classmethod
     def from_environment(cls, index_root: Path, config: Path) -> "Settings":

@@ -20,7 +20,7 @@ from PIL import Image
 from efiss.commands.options import MODEL_PATH
 from efiss_client import PATH
 from hashing.model import find_model
-from machine.settings import available_cores
+from machine.container import available_cores
 from photographs import queries
 from searcher.index import Index
 from searcher.publish import DEFAULT

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from searcher.report import Report
 
-DONE, NOTHING_NEW, REFUSED = "done", "nothing_new", "refused"
-"""How a reindex ends that does not fail."""
+DONE, NOTHING_NEW, REFUSED, FAILED = "done", "nothing_new", "refused", "failed"
+"""How a reindex ends.  One that fails has no Outcome: it raises."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,8 @@ import numpy as np
 
 from hashing.files import Hashed, hash_files
 from hashing.model import Model
-from machine.settings import available_cores, max_pixels
+from machine.container import available_cores
+from machine.settings import max_pixels
 from searcher.search import OpenVersion
 
 

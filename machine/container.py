@@ -1,11 +1,19 @@
 """What the container that this process runs in allows it; a container is a control group (cgroup)
 of Linux, whose limits are files."""
 
+import math
+import os
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
 NO_LIMIT = 2**60
 """More bytes than any machine has; version 1 writes such a number where nothing is limited."""
+
+
+def available_cores() -> int:
+    """Cores this process may use; of a container that may use a part of one more, that as well."""
+    all_cores, limit = len(os.sched_getaffinity(0)), cores()
+    return all_cores if limit is None else max(1, min(all_cores, math.ceil(limit)))
 
 
 def cores() -> float | None:

@@ -6,7 +6,6 @@ No torch here, so that `--help` answers at once.
 import dataclasses
 import difflib
 import ipaddress
-import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
-from machine import container
 from machine.errors import Problem
 
 MAX_PIXELS = 64_000_000
@@ -349,13 +347,6 @@ def url_of(host: str, port: int) -> str:
     """Where a program of this machine finds what listens on an address."""
     host = "127.0.0.1" if ipaddress.ip_address(host).is_unspecified else host
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def available_cores() -> int:
-    """Cores this process may use; of a container that may use a part of one more, that as well."""
-    cores = len(os.sched_getaffinity(0))
-    limit = container.cores()
-    return cores if limit is None else max(1, min(cores, math.ceil(limit)))
 
 
 if __name__ == "__main__":

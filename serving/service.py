@@ -54,19 +54,20 @@ class StartError(Problem):
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to run the service.
-
-    port: first of a block of six (+0 predictions, +2 and +3 gRPC, +5 metrics).  host: the address
-    to listen on.  workers: processes that answer.  batch_size: requests a worker answers at once;
-    batch_delay: ms to wait for that many.  heap: of Java, in MB.
-    """
+    """How to run the service."""
 
     host: str
+    """IPv4 address to listen on."""
     port: int
+    """First of a block of six: +0 predictions, +2 and +3 gRPC, +5 metrics."""
     workers: int
+    """Processes that answer."""
     batch_size: int
+    """Requests a worker answers at once."""
     batch_delay: int
+    """Milliseconds that it waits for that many."""
     heap: int
+    """Of Java, in MB."""
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -98,7 +99,7 @@ def default_heap() -> int:
 
 def default_workers(heap: int) -> int:
     """As many as there are cores, and no more than the container has memory for beside Java."""
-    workers = min(settings.available_cores(), MOST_WORKERS_BY_DEFAULT)
+    workers = min(container.available_cores(), MOST_WORKERS_BY_DEFAULT)
     memory = container.memory()
     if memory is None:
         return workers

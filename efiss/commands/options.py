@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import click
 
-from machine.settings import MODELS, Setting, available_cores, unknown
+from machine.container import available_cores
+from machine.settings import MODELS, Setting, unknown
 from searcher.publish import INDEX_MODES
 
 Command = TypeVar("Command", bound=Callable)

@@ -23,11 +23,10 @@ from efiss.commands.options import (
 from efiss.exits import NOTHING_NEW, REFUSED
 from efiss.progress import Pace
 from efiss.stopping import Stopped, stopping_on_signals
+from indexer.outcome import FAILED
 from machine.errors import Problem, sentence_of
 from machine.settings import DATABASE, DATALAKE
 
-FAILED = "failed"
-"""The state of a run that raised, beside those of `indexer.reindex.Outcome`."""
 PAUSES = {True: 0.25, False: 30.0}
 """Seconds between two counts of a step, as JSON and in a log."""
 

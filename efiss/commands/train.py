@@ -9,8 +9,8 @@ import click
 
 from efiss.commands.options import LABELLED_DATA, RECIPE
 from efiss.progress import bars, training_line
+from machine.container import available_cores
 from machine.errors import Problem
-from machine.settings import available_cores
 
 if TYPE_CHECKING:
     from trainer.train import Progress

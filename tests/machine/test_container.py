@@ -2,7 +2,7 @@
 
 import pytest
 
-from machine import container, settings
+from machine import container
 from serving.service import Settings
 
 V1_NO_LIMIT = "9223372036854771712\n"
@@ -12,7 +12,7 @@ V1_NO_LIMIT = "9223372036854771712\n"
 def limited(tmp_path, monkeypatch):
     """limited({file: text}): this process is in a container with these files."""
     monkeypatch.setattr(container, "ROOT", tmp_path)
-    monkeypatch.setattr(settings.os, "sched_getaffinity", lambda process: set(range(8)))
+    monkeypatch.setattr(container.os, "sched_getaffinity", lambda process: set(range(8)))
 
     def write(files: dict[str, str]) -> None:
         for name, text in files.items():
@@ -34,7 +34,7 @@ def v1_cores(quota: int) -> dict[str, str]:
 )  # fmt: skip
 def test_cores_are_those_of_the_container(limited, files, cores):
     limited(files)
-    assert settings.available_cores() == cores
+    assert container.available_cores() == cores
 
 
 @pytest.mark.parametrize(

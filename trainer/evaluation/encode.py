@@ -10,7 +10,7 @@ import numpy as np
 
 from hashing.model import Model
 from machine import progress
-from machine.settings import available_cores
+from machine.container import available_cores
 from trainer.data import Pictures
 
 BATCH = 64

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from machine.settings import available_cores
+from machine.container import available_cores
 from trainer.evaluation.distances import Distances
 
 AT_K = ("precision_at_k", "recall_at_k", "map_at_k")
