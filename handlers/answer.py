@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from handlers.request import Query, RequestError
-from hashing.codes import pack
+from hashing.codes import CODE_BITS, CODE_BYTES, pack
 from hashing.model import Model
 from searcher.live import Serving
 from searcher.search import OpenVersion
@@ -90,7 +90,7 @@ def run_model(jobs: list[Job]) -> None:
     start = time.perf_counter()
     outputs = jobs[0].serving.model.outputs(np.stack([job.pixels for job in jobs]))
     for job, code, own in zip(jobs, pack(outputs), outputs, strict=True):
-        job.code, job.outputs, job.pixels = code, own, None
+        job.code, job.outputs, job.pixels = code[:CODE_BYTES], own[:CODE_BITS], None
         job.ms["model"] = _since(start)
 
 

@@ -16,6 +16,7 @@ from itertools import chain
 import numpy as np
 
 from hashing import remote
+from hashing.codes import pack
 from hashing.model import Model
 from hashing.picture import MAX_PIXELS, PictureError
 from hashing.reading import read_files
@@ -32,6 +33,9 @@ class Hashed:
     digest: bytes | None = None
     """sha256 of its bytes, 32; None where they could not be read."""
     code: bytes | None = None
+    """Its code, and behind it the longer one of a model that has it."""
+    outputs: bytes | None = dataclasses.field(default=None, compare=False, repr=False)
+    """What the code was made of, float32 [outputs], where it was computed in this process."""
     reason: str | None = None
     computed: bool = False
     """Whether the code was computed for this file.  False: it was known before, or computed for
@@ -116,7 +120,9 @@ def completed(
             file = waiting.popleft()
             if not file.is_complete:
                 first = results[file.digest]
-                file = dataclasses.replace(file, code=first.code, reason=first.reason)
+                file = dataclasses.replace(
+                    file, code=first.code, outputs=first.outputs, reason=first.reason
+                )
             yield file
             if release(file.digest):
                 results.pop(file.digest, None)
@@ -195,18 +201,21 @@ def _hash_batch(files: list[_Looked], model: Model, batch_size: int) -> list[Has
     pixels = {row: picture for row, (_, picture) in enumerate(files) if picture is not None}
     if not pixels:
         return done
-    codes = hash_pixels(list(pixels.values()), model, batch_size)
-    for row, code in zip(pixels, codes, strict=True):
-        done[row] = dataclasses.replace(done[row], code=code, computed=True)
+    outputs = outputs_of(list(pixels.values()), model, batch_size)
+    for row, code, own in zip(pixels, pack(outputs), outputs, strict=True):
+        done[row] = dataclasses.replace(
+            done[row], code=code.tobytes(), outputs=own.tobytes(), computed=True
+        )
     return done
 
 
-def hash_pixels(pixels: list[np.ndarray], model: Model, batch_size: int) -> list[bytes]:
-    """The codes of at most batch_size pictures, each uint8 [input_size, input_size, 3]."""
+def outputs_of(pixels: list[np.ndarray], model: Model, batch_size: int) -> np.ndarray:
+    """The outputs of at most batch_size pictures, each uint8 [input_size, input_size, 3]: float32
+    [n, outputs]."""
     # Always a whole batch, empty rows included: the same shape takes the same way through the
     # network, so that a code does not depend on which other files were still to be hashed.
     size = model.sidecar.input_size
     batch = np.zeros((batch_size, size, size, 3), np.uint8)
     for place, picture in enumerate(pixels):
         batch[place] = picture
-    return [code.tobytes() for code in model.codes(batch)[: len(pixels)]]
+    return model.outputs(batch)[: len(pixels)]

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hashing import codes, picture
+from hashing import codes, nearness, picture
+from hashing.nearness import Nearness
 from machine import shipped
 from machine.errors import Problem
 
@@ -25,27 +26,31 @@ class ModelError(Problem):
 
 @dataclasses.dataclass(frozen=True)
 class Sidecar:
-    """What the JSON beside a model says.
-
-    sha256: digest of the .pt file in hex.  input_size: side of the square model input in pixels.
-    mean, std: per channel (R, G, B), applied to pixels scaled to 0-1: (pixel - mean) / std.
-    resampling: one of `picture.RESAMPLINGS`.  training_data: in words, for people.
-    framing: one of `picture.FRAMINGS`, how a picture becomes a square.  fine_bits: of the longer
-    code, whose outputs follow the first 64; 0 or 256.  rank_weight: how often the similarity of the
-    64-bit code counts beside that of the longer one (`codes.fine_similarity`).
-    """
+    """What the JSON beside a model says."""
 
     name: str
     sha256: str
+    """Of the .pt file, in hex."""
     bits: int
+    """Of the code."""
     input_size: int
+    """Side of the square model input in pixels."""
     resampling: str
+    """One of `picture.RESAMPLINGS`."""
     mean: tuple[float, float, float]
+    """Per channel (R, G, B), of pixels scaled to 0-1: the network sees (pixel - mean) / std."""
     std: tuple[float, float, float]
     training_data: str = ""
+    """In words, for people."""
     framing: str = "squash"
+    """One of `picture.FRAMINGS`: how a picture becomes a square."""
     fine_bits: int = 0
+    """Of the longer code, whose outputs follow the first 64: 0 or 256."""
     rank_weight: float = 1.0
+    """How often the similarity of the 64-bit code counts beside that of the longer one
+    (`codes.fine_similarity`)."""
+    match: Nearness | None = None
+    """What its distances and similarities mean; None where nobody measured it."""
 
     @property
     def outputs(self) -> int:
@@ -69,7 +74,13 @@ class Sidecar:
         return picture.pixels(image, self.input_size, self.resampling, self.framing)
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+        """As the file says it.  What has come later is left out where it is as before, so that an
+        older model's sidecar stays what it was."""
+        values = dataclasses.asdict(self)
+        for name in ("framing", "fine_bits", "rank_weight", "match"):
+            if getattr(self, name) == getattr(Sidecar, name):
+                del values[name]
+        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 
 def find_model(path: str | Path) -> Path:
@@ -112,7 +123,14 @@ def read_sidecar(model_path: Path) -> Sidecar:
         raise ModelError(f"{path} lacks {missing}; write the sidecar with `efiss export`") from None
     _check_sidecar(path, sidecar)
     colours: dict = {"mean": tuple(sidecar.mean), "std": tuple(sidecar.std)}
-    return dataclasses.replace(sidecar, **colours)
+    return dataclasses.replace(sidecar, match=_match(path, sidecar.match), **colours)
+
+
+def _match(path: Path, value: object) -> Nearness | None:
+    try:
+        return None if value is None else nearness.from_json(value)
+    except ValueError as error:
+        raise ModelError(f"{path}: match: {error}") from None
 
 
 def _check_sidecar(path: Path, sidecar: Sidecar) -> None:

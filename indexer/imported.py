@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hashing.codes import CODE_BYTES
+from hashing.codes import CODE_BYTES, FINE_BITS, FINE_BYTES
 from hashing.model import find_model, read_sidecar
 from machine.errors import Problem
 from machine.files import sha256_of
@@ -28,6 +28,8 @@ class ImportOrder:
 
     codes: Path
     """A .npy or .parquet file."""
+    fine_codes: Path | None
+    """A .npy file of the longer codes, or None when there are none."""
     database: Path
     """The list of paths, line i of row i."""
     version: str
@@ -53,10 +55,17 @@ def import_codes(order: ImportOrder) -> Manifest:
             f"{order.codes} holds {len(codes)} codes and {order.database} {len(paths)} paths; "
             "line i must be the picture of code i"
         )
+    fine_codes = read_fine_codes(order.fine_codes) if order.fine_codes else None
+    if fine_codes is not None and len(fine_codes) != len(codes):
+        raise ImportingError(
+            f"{order.fine_codes} holds {len(fine_codes)} longer codes and {order.codes} "
+            f"{len(codes)} codes; row i of both must be of one picture"
+        )
     model = find_model(order.model_path) if order.model_path else None
     sidecar = read_sidecar(model) if model else None
     contents = Contents(
         codes=codes,
+        fine_codes=fine_codes,
         paths=paths,
         rejected=[],
         model=model,
@@ -88,6 +97,20 @@ def read_codes(path: Path) -> np.ndarray:
     if not len(codes):
         raise ImportingError(f"{path} holds no code")
     return codes
+
+
+def read_fine_codes(path: Path) -> np.ndarray:
+    """Longer codes uint8 [n, 32], a .npy file, memory-mapped.  Raises ImportingError."""
+    try:
+        fine_codes = _read_npy(path)
+    except OSError as error:
+        raise ImportingError(f"{path} cannot be read: {error.strerror or error}") from error
+    if fine_codes.dtype != np.uint8 or fine_codes.shape[1:] != (FINE_BYTES,):
+        raise ImportingError(
+            f"{path} holds {fine_codes.dtype} {list(fine_codes.shape)}; longer codes are uint8 "
+            f"[n, {FINE_BYTES}], as numpy.packbits makes them of {FINE_BITS} bits a row"
+        )
+    return fine_codes
 
 
 def _read_npy(path: Path) -> np.ndarray:

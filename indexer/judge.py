@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hashing.codes import CODE_BITS, unpack
+from hashing.codes import CODE_BITS, CODE_BYTES, unpack
 from indexer.sample import hashed_again, sample
 from machine.settings import SettingError
 from searcher.index import Index
@@ -185,7 +185,9 @@ def _self_retrieval(
         codes = (index.code(row) for row in rows)
     else:
         hashed = hashed_again(index, rows, model_path, device)
-        codes = (np.frombuffer(one.code, np.uint8) if one.code else None for one in hashed)
+        codes = (
+            np.frombuffer(one.code, np.uint8, CODE_BYTES) if one.code else None for one in hashed
+        )
     progress(0, count)
     for done, (row, code) in enumerate(zip(rows, codes, strict=True), 1):
         if code is None:

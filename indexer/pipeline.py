@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hashing import remote
+from hashing.codes import split
 from hashing.files import Hashed, hash_files
 from hashing.model import Model, find_model
 from indexer.catalogue import Catalogue, read_catalogue
@@ -120,7 +121,7 @@ def _index(order: Order, progress: Progress) -> Summary:
         # Again, before the work: what a killed --force left half-replaced has come back by now.
         _check_number(order)
         version, alike = _number(order)
-        known = KnownCodes(order.index_root, _model_key(model, order))
+        known = KnownCodes(order.index_root, _model_key(model, order), model.sidecar.outputs // 8)
         progress(0, len(catalogue.paths))
         rows = _known_rows(catalogue.paths, known, order)
         hash_rest = functools.partial(engine, model=model, known=known.code_of)
@@ -183,7 +184,7 @@ class _Rows:
     digests: np.ndarray
     """uint8 [n, 32], of the content, where it was read now."""
     codes: np.ndarray
-    """uint8 [n, code bytes]."""
+    """uint8 [n, code bytes], the longer code behind the code."""
     rejected: dict[int, str]
     """row -> reason, of pictures without a code."""
 
@@ -228,8 +229,10 @@ def _publish(
     if not kept.any() or len(rejected) / len(kept) > order.max_rejected:
         write_whole(report, rejected_csv(rejected))
         raise IndexingError(_too_many(rejected, len(kept), order.max_rejected, report))
+    codes, fine_codes = split(rows.codes[kept])
     contents = Contents(
-        codes=rows.codes[kept],
+        codes=codes,
+        fine_codes=fine_codes if model.sidecar.fine_bits else None,
         paths=[rows.paths[row] for row in np.flatnonzero(kept).tolist()],
         rejected=rejected,
         model=find_model(order.model_path),
@@ -293,5 +296,7 @@ def _model_key(model: Model, order: Order) -> str:
     """Names a model and its preprocessing: codes of equal keys may be mixed.  Device and batch size
     belong to it, since float noise differs between devices and between shapes."""
     device = order.device.partition(":")[0]
-    text = f"{model.sidecar.to_json()}{device} {order.batch_size}"
+    # How codes are compared is no part of them.
+    sidecar = dataclasses.replace(model.sidecar, rank_weight=1.0, match=None)
+    text = f"{sidecar.to_json()}{device} {order.batch_size}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]

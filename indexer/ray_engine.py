@@ -29,7 +29,8 @@ import torch
 from ray.exceptions import RayError
 
 from hashing import remote
-from hashing.files import Hashed, KnownCode, completed, hash_pixels
+from hashing.codes import pack
+from hashing.files import Hashed, KnownCode, completed, outputs_of
 from hashing.model import Model, Sidecar, find_model
 from hashing.picture import MAX_PIXELS, PictureError
 from hashing.reading import read_files
@@ -276,9 +277,9 @@ class Hash:
         ]
         codes = batch["code"].to_pylist()
         if pixels:
-            hashed = hash_pixels(pixels, self._model, self._batch_size)
+            hashed = pack(outputs_of(pixels, self._model, self._batch_size))
             for place, code in zip(np.flatnonzero(computed), hashed, strict=True):
-                codes[place] = code
+                codes[place] = code.tobytes()
         batch = batch.drop_columns(["pixels", "code"])
         batch = batch.append_column("code", pa.array(codes, pa.binary()))
         return _signed(batch.append_column("computed", pa.array(computed)), "hasher")

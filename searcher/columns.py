@@ -5,6 +5,7 @@
     shops.json, shops.npy           names of the shops; each row's shop
     shops.rows.npy, shops.starts.npy    rows in the order of their shop, and where each shop begins
     products.npy                    each row's product, as a number
+    fine_codes.npy                  each row's longer code, where the model or an import gives one
 
 A path's shop is the folder it lies in, its product what stands before the first `_` of its name,
 within the shop: `data/abc.com/69_abc_com.jpg` is a picture of product 69 of abc.com.  A path
@@ -23,6 +24,8 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from hashing.codes import FINE_BYTES
+
 ROW = np.uint32
 MOST_ROWS = 2**32 // 4
 """More do not fit the row numbers on disk (the tables hold three of them a row)."""
@@ -37,7 +40,7 @@ ARRAYS = {
     "products": np.uint32,
 }
 """name -> dtype of the columns that are one-dimensional arrays, in files `name.npy`."""
-PATHS, SHOPS = "paths.bin", "shops.json"
+PATHS, SHOPS, FINE_CODES = "paths.bin", "shops.json", "fine_codes.npy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +112,9 @@ class Columns:
         text = np.memmap(folder / PATHS, np.uint8, mode="r") if size else np.empty(0, np.uint8)
         self.paths = Paths(text, self._arrays["paths.offsets"])
         self._shops_text = (folder / SHOPS).read_bytes()
+        fine_codes = folder / FINE_CODES
+        self.fine_codes = open_memmap(fine_codes, mode="r") if fine_codes.exists() else None
+        """The longer codes, uint8 [rows, 32], of a version that has them."""
 
     def problems(self, rows: int) -> list[str]:
         """Quick check that all columns have this number of rows, in words; none if they do."""
@@ -124,6 +130,10 @@ class Columns:
             problems.append(f"paths.offsets.npy does not fit {PATHS}")
         if not problems and (len(starts) < 2 or starts[0] != 0 or starts[-1] != rows):
             problems.append("shops.starts.npy does not fit the rows")
+        if self.fine_codes is not None:
+            found = self.fine_codes.dtype, self.fine_codes.shape
+            if found != (np.uint8, (rows, FINE_BYTES)):
+                problems.append(f"{FINE_CODES} holds {found[0]} {list(found[1])}")
         return problems
 
     def path(self, row: int) -> str:

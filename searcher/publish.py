@@ -58,6 +58,8 @@ class Contents:
     """As in the manifest."""
     index_mode: str = DEFAULT
     """One of INDEX_MODES."""
+    fine_codes: np.ndarray | None = None
+    """The longer codes, uint8 [n, 32]; None where there are none."""
 
     @property
     def path_bytes(self) -> Paths:
@@ -86,7 +88,12 @@ def holds(folder: Path, contents: Contents) -> bool:
         np.array_equal(own.paths.offsets, paths.offsets)
         and np.array_equal(own.paths.text, paths.text)
         and np.array_equal(index.codes, contents.codes)
+        and _same(own.fine_codes, contents.fine_codes)
     )
+
+
+def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is other if one is None or other is None else np.array_equal(one, other)
 
 
 def publish(index: Index, version: str, contents: Contents, replace: bool = False) -> Manifest:
@@ -98,6 +105,10 @@ def publish(index: Index, version: str, contents: Contents, replace: bool = Fals
     index.check_new(version, replace)
     if len(contents.codes) != len(contents.paths) or not len(contents.paths):
         raise VersionError(f"{len(contents.codes)} codes for {len(contents.paths)} paths")
+    if contents.fine_codes is not None and len(contents.fine_codes) != len(contents.codes):
+        raise VersionError(
+            f"{len(contents.fine_codes)} longer codes for {len(contents.codes)} codes"
+        )
     if len(contents.codes) > columns.MOST_ROWS:
         raise VersionError(
             f"{len(contents.codes)} rows are more than an index takes ({columns.MOST_ROWS}); split "
@@ -131,6 +142,8 @@ def _write_version(folder: Path, index: Index, version: str, contents: Contents)
     arrays, shops = columns.build(paths)
     for name, array in arrays.items():
         _save(folder / f"{name}.npy", array)
+    if contents.fine_codes is not None:
+        _save(folder / columns.FINE_CODES, contents.fine_codes)
     write_synced(folder / columns.SHOPS, columns.shops_json(shops))
     if contents.model:
         _place_model(folder, contents.model, contents.model_sha256, index)

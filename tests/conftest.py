@@ -108,9 +108,18 @@ def tiny_models(tmp_path_factory) -> list[Path]:
     return [write_tiny_model(tmp_path_factory.mktemp("tiny"), seed) for seed in (1, 2)]
 
 
-def write_tiny_model(folder: Path, seed: int, *more_layers: torch.nn.Module) -> Path:
+@pytest.fixture(scope="session")
+def long_model(tmp_path_factory) -> Path:
+    """One as small that gives a longer code, and wants its pictures framed."""
+    folder = tmp_path_factory.mktemp("long")
+    return write_tiny_model(folder, 3, fine_bits=256, framing="letter", rank_weight=0.5)
+
+
+def write_tiny_model(folder: Path, seed: int, *more_layers: torch.nn.Module, **fields) -> Path:
+    """fields: of the sidecar."""
     torch.manual_seed(seed)
-    layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8 * 8 * 3, 64), *more_layers)
+    linear = torch.nn.Linear(8 * 8 * 3, 64 + fields.get("fine_bits", 0))
+    layers = torch.nn.Sequential(torch.nn.Flatten(), linear, *more_layers)
     path = folder / f"tiny-{seed}.pt"
     torch.jit.script(layers).save(str(path))
     sidecar = Sidecar(
@@ -121,6 +130,7 @@ def write_tiny_model(folder: Path, seed: int, *more_layers: torch.nn.Module) -> 
         resampling="bilinear",
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
+        **fields,
     )
     path.with_suffix(".json").write_text(sidecar.to_json())
     return path
@@ -138,13 +148,20 @@ class Busy(torch.nn.Module):
 
 @pytest.fixture(scope="session")
 def publish_version(tiny_models):
-    """publish_version(root, "1.0.0", codes=…, paths=…, model=…, replace=…, mode=…) -> its folder.
+    """publish_version(root, "1.0.0", codes=…, paths=…, model=…, …) -> its folder.
 
     model: of tiny_models the first; False for a version without one.
     """
 
     def written(
-        root, version="1.0.0", codes=None, paths=None, model=None, replace=False, mode="default"
+        root,
+        version="1.0.0",
+        codes=None,
+        paths=None,
+        model=None,
+        replace=False,
+        mode="default",
+        fine_codes=None,
     ):
         codes = np.arange(24, dtype=np.uint8).reshape(3, 8) if codes is None else codes
         model = tiny_models[0] if model is None else model or None
@@ -158,6 +175,7 @@ def publish_version(tiny_models):
             model_sha256=sidecar.sha256 if sidecar else "",
             catalogue={"database": "database_info.txt", "sha256": "0" * 64, "lines": 4},
             index_mode=mode,
+            fine_codes=fine_codes,
         )
         with Index(root).writing():
             publish(Index(root), version, contents, replace)

@@ -16,6 +16,11 @@ from efiss.commands.options import FORCE, INDEX_MODE, INDEX_ROOT, NEW_VERSION
     help="The codes: a .npy file, uint8 [n, 8], or a .parquet file with 8 bytes in `code`.",
 )
 @click.option(
+    "--fine_codes",
+    type=click.Path(path_type=Path),
+    help="The longer codes, by which rank `fine` orders: a .npy file, uint8 [n, 32].",
+)
+@click.option(
     "--database",
     type=click.Path(path_type=Path),
     required=True,
@@ -33,6 +38,7 @@ from efiss.commands.options import FORCE, INDEX_MODE, INDEX_ROOT, NEW_VERSION
 @FORCE
 def import_codes(
     codes: Path,
+    fine_codes: Path | None,
     database: Path,
     new_index_database_version: str,
     model_path: Path | None,
@@ -43,7 +49,7 @@ def import_codes(
     """Make a version of the index from codes that were computed elsewhere.
 
     A code is the signs of a model's 64 outputs, packed as numpy.packbits packs them: the first
-    output is the highest bit of the first byte.
+    output is the highest bit of the first byte. A longer code is made so of 256 further outputs.
 
     \b
     Examples:
@@ -57,6 +63,7 @@ def import_codes(
     start = time.monotonic()
     order = ImportOrder(
         codes=codes,
+        fine_codes=fine_codes,
         database=database,
         version=new_index_database_version,
         index_root=index_root,

@@ -91,7 +91,7 @@ def _check_sample(folder: Path, model: Path, count: int) -> None:
     import numpy as np
     import torch
 
-    from hashing.codes import hamming
+    from hashing.codes import CODE_BYTES, hamming
     from indexer.sample import hashed_again, sample
     from searcher.search import open_version
 
@@ -102,7 +102,9 @@ def _check_sample(folder: Path, model: Path, count: int) -> None:
     for row, one in zip(rows, hashed_again(index, rows, model), strict=True):
         if one.code is None:
             unreadable.append(f"{one.path} ({one.reason})")
-        elif hamming(np.frombuffer(one.code, np.uint8), index.code(row)[None])[0] <= NOISE_BITS:
+            continue
+        code = np.frombuffer(one.code, np.uint8, CODE_BYTES)
+        if hamming(code, index.code(row)[None])[0] <= NOISE_BITS:
             same += 1
         else:
             different.append(one.path)

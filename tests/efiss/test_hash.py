@@ -129,3 +129,44 @@ def test_a_folder_that_is_not_there_is_noticed_before_the_work(folder, efiss_has
 def test_the_limit_of_pixels_comes_from_the_environment(folder, efiss_hash):
     assert "the limit is 0.0001" in efiss_hash("0.jpg", EFISS_MAX_PIXELS="100").stderr
     assert "EFISS_MAX_PIXELS must be" in efiss_hash("0.jpg", EFISS_MAX_PIXELS="many").stderr
+
+
+# Outputs
+
+
+def outputs_of(model_path, *names) -> np.ndarray:
+    model = Model.load(model_path)
+    batch = np.stack([model.pixels(Path(name).read_bytes()) for name in names])
+    return model.outputs(batch)
+
+
+def test_outputs_are_what_the_codes_are_made_of_row_by_row(folder, efiss_hash, tiny_models):
+    result = efiss_hash("2.jpg", "page.jpg", "0.jpg", "2.jpg", "--outputs", "outputs.npy")
+    assert result.exit_code == 0, result.output
+    outputs = np.load("outputs.npy", mmap_mode="r")
+    assert (outputs.dtype, outputs.shape) == (np.float32, (3, 64))
+    assert np.allclose(outputs, outputs_of(tiny_models[0], "2.jpg", "0.jpg", "2.jpg"), atol=1e-5)
+    assert np.array_equal(np.packbits(outputs > 0, axis=1), np.load("codes.npy"))
+    assert not list(folder.glob(".*"))
+
+
+def test_many_rows_have_the_head_of_their_number(folder, efiss_hash):
+    names = [f"{index}.jpg" for index in (0, 1, 2, 3)] * 30
+    assert efiss_hash(*names, "--outputs", "outputs.npy", "--num_workers", "3").exit_code == 0
+    outputs = np.load("outputs.npy", mmap_mode="r")
+    assert outputs.shape == (120, 64)
+    assert np.array_equal(np.packbits(outputs > 0, axis=1), np.load("codes.npy"))
+
+
+def test_where_no_picture_can_be_read_no_outputs_are_written(folder, efiss_hash):
+    assert efiss_hash("page.jpg", "--outputs", "outputs.npy").exit_code == 1
+    assert not (folder / "outputs.npy").exists()
+
+
+def test_a_longer_code_is_in_the_outputs_and_not_in_the_codes(folder, efiss_hash, long_model):
+    model_path = long_model
+    result = efiss_hash("0.jpg", "1.jpg", "--outputs", "outputs.npy", model=model_path)
+    assert result.exit_code == 0, result.output
+    outputs = np.load("outputs.npy")
+    assert np.allclose(outputs, outputs_of(model_path, "0.jpg", "1.jpg"), atol=1e-5)
+    assert outputs.shape == (2, 320) and np.load("codes.npy").shape == (2, 8)

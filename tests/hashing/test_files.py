@@ -111,9 +111,9 @@ def test_the_network_sees_batches_of_one_size_whatever_is_left_to_do(pictures, t
     class Watched:
         sidecar, pixels = tiny.sidecar, staticmethod(tiny.pixels)
 
-        def codes(self, batch):
+        def outputs(self, batch):
             seen.append(batch.shape)
-            return tiny.codes(batch)
+            return tiny.outputs(batch)
 
     list(hash_files(["absent.jpg", *pictures[:9]], Watched(), workers=2, batch_size=4))
     assert seen == [(4, 8, 8, 3)] * 3  # 4, 4 and 1
@@ -139,9 +139,9 @@ def hashed_rows(model):
     class Watched:
         sidecar, pixels = model.sidecar, staticmethod(model.pixels)
 
-        def codes(self, batch):
+        def outputs(self, batch):
             rows.extend(row.tobytes() for row in batch if row.any())
-            return model.codes(batch)
+            return model.outputs(batch)
 
     return Watched(), rows
 
@@ -185,9 +185,9 @@ def test_batches_are_filled_from_far_apart(pictures, tiny):
     class Watched:
         sidecar, pixels = tiny.sidecar, staticmethod(tiny.pixels)
 
-        def codes(self, batch):
+        def outputs(self, batch):
             seen.append(sum(row.any() for row in batch))
-            return tiny.codes(batch)
+            return tiny.outputs(batch)
 
     list(hash_files(paths, Watched(), workers=2, batch_size=4, known=known.get))
     assert seen == [4, 4]
@@ -205,7 +205,7 @@ def test_an_error_of_the_model_is_not_taken_for_a_broken_file(pictures, tiny):
     class Failing:
         sidecar, pixels = tiny.sidecar, staticmethod(tiny.pixels)
 
-        def codes(self, batch):
+        def outputs(self, batch):
             raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):

@@ -43,7 +43,7 @@ def index(arguments: list[str], log: Path, step: str | None = None, times: int =
     """Run `efiss index` with arguments; with a step, `module:name`, the process ends by SIGKILL as
     soon as that was called so many times.  To the log goes a line for every picture hashed."""
     _write_small_parts()
-    _after_each("hashing.model:Model.codes", lambda batch: _note(log, batch))
+    _after_each("hashing.model:Model.outputs", lambda batch: _note(log, batch))
     _kill_after(step, times)
     command(arguments)
 

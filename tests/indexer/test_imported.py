@@ -59,6 +59,37 @@ def test_with_its_model(tiny_models):
     assert read_manifest(Path("index/1.0.0")).model["name"] == "tiny-1"
 
 
+FINE = np.random.default_rng(1).integers(0, 256, (7, 32), np.uint8)
+
+
+def test_with_longer_codes():
+    np.save("fine.npy", FINE)
+    done = run("--fine_codes", "fine.npy")
+    assert done.exit_code == 0, done.output
+    assert np.array_equal(np.load("index/1.0.0/fine_codes.npy"), FINE)
+    assert verify(Path("index/1.0.0")) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (FINE[:6], "6 longer codes and codes.npy 7 codes"),
+        (FINE[:, :31], "uint8 [7, 31]; longer codes are uint8 [n, 32]"),
+        (FINE.astype(np.int16), "int16 [7, 32]"),
+        (FINE.ravel(), "uint8 [224]"),
+    ],
+)
+def test_longer_codes_that_do_not_fit_are_refused(values, words):
+    np.save("fine.npy", values)
+    assert words in refused("--fine_codes", "fine.npy")
+
+
+def test_longer_codes_that_are_no_array_are_refused():
+    Path("fine.npy").write_bytes(b"of bits")
+    assert "fine.npy is not a .npy file" in refused("--fine_codes", "fine.npy")
+    assert "gone.npy cannot be read: No such file" in refused("--fine_codes", "gone.npy")
+
+
 @pytest.mark.parametrize("mode", ["unnecessary fast", "ivf"])
 def test_approximate_mode_says_its_recall(mode):
     done = run("--index_mode", mode)

@@ -27,7 +27,7 @@ STEPS = {
     "find the known ones": "indexer.known_codes:KnownCodes.look_up",
     "read a file": "hashing.reading:_read_local",
     "decode a picture": "hashing.model:Model.pixels",
-    "hash a batch": "hashing.model:Model.codes",
+    "hash a batch": "hashing.files:outputs_of",
     "keep a code": "indexer.known_codes:KnownCodes.keep",
     "write a part": "indexer.table:Table.write_part",
     "melt the parts": "indexer.table:Table.melt",

@@ -1,5 +1,6 @@
 """Paths, shops and products of rows: what is written, and what is read of it again."""
 
+import dataclasses
 import json
 import os
 import zlib
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from searcher import columns
 from searcher.columns import Columns, Paths
+from searcher.publish import Contents, holds
+from searcher.version import VersionError, read_manifest, verify
 
 
 @pytest.fixture(scope="session")
@@ -198,3 +201,63 @@ def test_the_names_of_shops_are_json_whatever_they_are():
     names = ["日本", "\udcff", "", 'a"\n']
     assert json.loads(columns.shops_json(names)) == names
     assert os.fsencode(json.loads(columns.shops_json(names))[1]) == b"\xff"
+
+
+# The longer code
+
+
+@pytest.fixture
+def fine_codes() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (3, 32), np.uint8)
+
+
+def test_longer_codes_are_a_column_that_the_manifest_names(publish_version, tmp_path, fine_codes):
+    folder = publish_version(tmp_path, fine_codes=fine_codes)
+    assert isinstance(Columns(folder).fine_codes, np.memmap)
+    assert np.array_equal(Columns(folder).fine_codes, fine_codes)
+    assert read_manifest(folder).files["fine_codes.npy"]["bytes"] == 128 + 3 * 32
+    assert verify(folder) == []
+
+
+def test_a_version_without_them_has_no_such_column(publish_version, tmp_path):
+    folder = publish_version(tmp_path)
+    assert Columns(folder).fine_codes is None and not (folder / "fine_codes.npy").exists()
+
+
+def test_as_many_longer_codes_as_codes(publish_version, tmp_path, fine_codes):
+    with pytest.raises(VersionError, match="2 longer codes for 3 codes"):
+        publish_version(tmp_path, fine_codes=fine_codes[:2])
+
+
+def test_a_damaged_longer_code_is_found(publish_version, tmp_path, fine_codes):
+    file = publish_version(tmp_path, fine_codes=fine_codes) / "fine_codes.npy"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    assert "fine_codes.npy has another checksum" in verify(file.parent)[0]
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((3, 31), np.uint8), np.zeros((4, 32), np.uint8), np.zeros((3, 32), np.int8)]
+)
+def test_longer_codes_that_do_not_fit_are_named(publish_version, tmp_path, fine_codes, wrong):
+    folder = publish_version(tmp_path, fine_codes=fine_codes)
+    np.save(folder / "fine_codes.npy", wrong)
+    assert any("fine_codes.npy holds" in problem for problem in Columns(folder).problems(3))
+
+
+def test_a_version_holds_only_its_own_longer_codes(publish_version, tmp_path, fine_codes):
+    folder = publish_version(tmp_path, model=False, fine_codes=fine_codes)
+    contents = Contents(
+        codes=np.arange(24, dtype=np.uint8).reshape(3, 8),
+        paths=[f"data/abc.com/{i}_abc_com.jpg" for i in range(3)],
+        rejected=[("x", "y")],
+        model=None,
+        model_name="",
+        model_sha256="",
+        catalogue={},
+        fine_codes=fine_codes,
+    )
+    assert holds(folder, contents)
+    assert not holds(folder, dataclasses.replace(contents, fine_codes=fine_codes[::-1]))
+    assert not holds(folder, dataclasses.replace(contents, fine_codes=None))
