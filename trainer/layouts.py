@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from hashing.picture import SUFFIXES
 from trainer.data import DataError, Pictures, Source
 
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 PICTURE_COLUMNS = ("jpeg", "image", "picture", "bytes")
 GROUP_COLUMNS = ("group", "dup_group")
 """Columns that `source_of` takes for the pictures and for the groups of copies, first found."""
@@ -101,9 +101,7 @@ def _of_every_class(pictures: Pictures, count: int, among: np.ndarray, key: str)
 
 
 def _read_folders(folder: Path, source: Source) -> Pictures:
-    files = sorted(
-        path for path in folder.glob("*/**/*") if path.suffix.lower() in PICTURE_SUFFIXES
-    )
+    files = sorted(path for path in folder.glob("*/**/*") if path.suffix.lower() in SUFFIXES)
     if not files:
         raise DataError(f"{folder} has no folders of pictures in it, one folder for every class")
     names = [path.relative_to(folder).as_posix() for path in files]

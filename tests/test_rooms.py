@@ -1,0 +1,111 @@
+"""The rooms of the program: imports point down their list, and never go round."""
+
+import ast
+import graphlib
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.running import ROOT
+
+ROOMS = [
+    {"machine", "efiss_client"},
+    {"hashing", "photographs"},
+    {"searcher"},
+    {"indexer", "handlers"},
+    {"serving", "trainer", "admin"},
+    {"efiss"},
+]
+"""From the bottom to the top: a module imports its own room and what stands below it; serving,
+which packs the handlers, is above them."""
+
+Imports = dict[str, set[str]]
+"""Module -> the modules of the program that it imports, wherever in its file."""
+
+
+def imports(root: Path) -> Imports:
+    files = {
+        ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path
+        for room in set().union(*ROOMS)
+        for path in [*root.glob(f"{room}.py"), *root.glob(f"{room}/**/*.py")]
+    }
+    return {name: imported(path, set(files)) - {name} for name, path in files.items()}
+
+
+def imported(path: Path, modules: set[str]) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module and not node.level, f"{path}: a relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    # Whatever is imported, the packages above it are as well.
+    parts = (name.split(".") for name in names)
+    return {".".join(part[: i + 1]) for part in parts for i in range(len(part))} & modules
+
+
+def upward(graph: Imports) -> list[str]:
+    """Imports of a higher room, or of another one of the same height."""
+    height = {room: i for i, rooms in enumerate(ROOMS) for room in rooms}
+    rooms = {module: module.partition(".")[0] for module in graph}
+    return [
+        f"{module} imports {other}"
+        for module, others in graph.items()
+        for other in others
+        if rooms[module] != rooms[other] and height[rooms[module]] <= height[rooms[other]]
+    ]
+
+
+def circle(graph: Imports) -> list[str]:
+    """The modules of a circle of imports, when there is one."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
+@pytest.fixture(scope="module")
+def graph() -> Imports:
+    return imports(ROOT)
+
+
+def test_imports_point_down_the_rooms(graph):
+    assert upward(graph) == []
+
+
+def test_no_import_goes_round(graph):
+    assert circle(graph) == []
+
+
+def test_every_package_of_the_program_is_in_a_room(graph):
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packages = {name.partition(".")[0] for name in [*told["packages"], *told["py-modules"]]}
+    assert packages == set().union(*ROOMS) == {module.partition(".")[0] for module in graph}
+
+
+def write(root: Path, **modules: str) -> Imports:
+    for name, text in modules.items():
+        path = root / f"{name.replace('__', '/')}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return imports(root)
+
+
+def test_what_would_be_found(tmp_path):
+    found = write(
+        tmp_path,
+        hashing__model="def late():\n    from indexer import pipeline\n",
+        indexer__pipeline="import hashing.model\n",
+        handlers__answer="from indexer.pipeline import index_catalogue\n",
+        machine__files="import numpy, efiss_client\n",
+        efiss_client="",
+    )
+    assert sorted(upward(found)) == [
+        "handlers.answer imports indexer.pipeline",
+        "hashing.model imports indexer.pipeline",
+        "machine.files imports efiss_client",
+    ]
+    assert set(circle(found)) == {"hashing.model", "indexer.pipeline"}
