@@ -62,7 +62,6 @@ def like(
 
 def _hash(data: Path, model_path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Queries are the pictures that the model was not trained on."""
-    from hashing.codes import pack
     from trainer.evaluation.encode import encode
     from trainer.layouts import read
     from trainer.recipe import recipe_for
@@ -71,7 +70,7 @@ def _hash(data: Path, model_path: Path) -> tuple[np.ndarray, np.ndarray]:
     sources = [read(data, source) for source in recipe_for(data, None).data]
     encoded = [encode(source, model) for source in sources]
     return (
-        np.concatenate([pack(one.outputs) for one in encoded]),
+        np.concatenate([one.codes for one in encoded]),
         np.concatenate([source.held_out for source in sources]),
     )
 

@@ -77,6 +77,16 @@ class Pictures:
             return np.isin(self.groups, self.queries)
         return np.array([is_held_out(group) for group in self.groups], bool)
 
+    def changed(self, rows: np.ndarray, change: Callable[[bytes], bytes], name: str) -> "Pictures":
+        """These rows, int [q], each as `change` makes it of the picture's bytes, when it is asked
+        for."""
+        return Pictures(
+            name,
+            {label: values[rows] for label, values in self.labels.items()},
+            self.groups[rows],
+            lambda row: change(self.encoded(int(rows[row]))),
+        )
+
     def pixels(self, row: int, look: Look) -> np.ndarray:
         """What `look` makes of one picture.  Raises DataError."""
         try:

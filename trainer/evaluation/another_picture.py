@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image
 
 from hashing import picture
-from trainer.data import Pictures
 
 CROP = 0.15
 """Share of width and of height that is cut off, half of it on each side."""
@@ -42,17 +41,6 @@ leaves 15x20 pixels of a picture of 60x80; the third is a preview of the very fi
 
 LARGEST_EDGE = 2048
 """Pictures are decoded for this model input, so that none of the data's is made smaller first."""
-
-
-def other_pictures(pictures: Pictures, rows: np.ndarray, transform: Transform) -> Pictures:
-    """Another picture of each of these rows (int [q]), made when it is asked for."""
-    return dataclasses.replace(
-        pictures,
-        name=f"{len(rows)} other pictures of {pictures.name}",
-        labels={label: values[rows] for label, values in pictures.labels.items()},
-        groups=pictures.groups[rows],
-        encoded=lambda row: another_picture(pictures.encoded(int(rows[row])), transform),
-    )
 
 
 def another_picture(data: bytes, transform: Transform) -> bytes:

@@ -4,10 +4,22 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hashing.codes import LARGEST_SIMILARITY, pack, similarities
+from hashing.codes import (
+    CODE_BITS,
+    FINE_BITS,
+    LARGEST_WEIGHT,
+    fine_similarity,
+    pack,
+    similarities,
+    split,
+)
 
 Distances = Callable[[slice], np.ndarray]
 """Distances of a slice of the queries to every row of the gallery: any number type [b, n]."""
+
+
+WINDOW = 1000
+"""Rows that rank `fine` orders."""
 
 
 def by_hamming(queries: np.ndarray, gallery: np.ndarray) -> Distances:
@@ -16,14 +28,44 @@ def by_hamming(queries: np.ndarray, gallery: np.ndarray) -> Distances:
     return lambda rows: np.bitwise_count(queries[rows] ^ gallery[None, :, 0])
 
 
-def by_code(queries: np.ndarray, gallery: np.ndarray) -> Distances:
-    """Numbers that order codes as the service does: by (Hamming distance, -similarity).
+def by_rank_distance(queries: np.ndarray, gallery: np.ndarray) -> Distances:
+    """Numbers that order codes as the service's rank `distance` does: by (Hamming distance,
+    -similarity), that of the longer code where there is one.
 
-    queries: the model's outputs, float [q, 64].  gallery: codes uint8 [n, 8].  Gives int32 [b, n].
+    queries: the model's outputs, float [q, 64 or 320].  gallery: packed, uint8 [n, 8 or 40].  Gives
+    int32 [b, n].
     """
-    step = 2 * LARGEST_SIMILARITY + 1  # more than two similarities differ by
-    hamming = by_hamming(pack(queries), gallery)
-    return lambda rows: hamming(rows).astype(np.int32) * step - similarities(queries[rows], gallery)
+    codes, fine = split(gallery)
+    bits, signs = (slice(CODE_BITS, None), fine) if fine.shape[1] else (slice(CODE_BITS), codes)
+    step = 2 * FINE_BITS * LARGEST_WEIGHT + 1  # more than two similarities differ by
+    hamming = by_hamming(pack(queries[:, :CODE_BITS]), codes)
+
+    def between(rows: slice) -> np.ndarray:
+        return hamming(rows).astype(np.int32) * step - similarities(queries[rows, bits], signs)
+
+    return between
+
+
+def by_rank_fine(queries: np.ndarray, gallery: np.ndarray, weight: float) -> Distances:
+    """Numbers that order codes as the service's rank `fine` does: a window of the first rows of
+    rank `distance` by `codes.fine_similarity`, what follows as it was.
+
+    queries: outputs, float [q, 320].  gallery: packed, uint8 [n, 40].  weight: of the 64-bit code.
+    Gives int32 [b, n].
+    """
+    codes, fine = split(gallery)
+    distance = by_rank_distance(queries, gallery)
+
+    def between(rows: slice) -> np.ndarray:
+        numbers = distance(rows)
+        for outputs, own in zip(queries[rows], numbers, strict=True):
+            window = np.argsort(own, kind="stable")[:WINDOW]
+            similarity = fine_similarity(outputs, codes[window], fine[window], weight)
+            first = own.min() - len(window)
+            own[window[np.argsort(-similarity, kind="stable")]] = first + np.arange(len(window))
+        return numbers
+
+    return between
 
 
 def by_cosine(queries: np.ndarray, gallery: np.ndarray) -> Distances:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from hashing.codes import CODE_BITS, pack
 from hashing.model import Model
 from machine import progress
 from machine.container import available_cores
@@ -23,11 +24,16 @@ class Encoded:
     """What a pass leaves of n pictures, row by row."""
 
     outputs: np.ndarray
-    """float32 [n, 64]."""
+    """float32 [n, 64], or [n, 320] of a model with a longer code."""
     embedding: np.ndarray | None
     """float32 [n, width], what the hash layer sees; None of a model that does not show it."""
     thumbnails: np.ndarray
     """float32 [n, 16 * 12 * 3] in 0-1."""
+
+    @property
+    def codes(self) -> np.ndarray:
+        """uint8 [n, 8]."""
+        return pack(self.outputs[:, :CODE_BITS])
 
 
 def encode(pictures: Pictures, model: Model, tell: progress.Tell = progress.nobody) -> Encoded:

@@ -1,20 +1,24 @@
 """How well codes retrieve, beside what needs no training and beside what they were made from."""
 
+import functools
+import hashlib
+from collections.abc import Iterable
+
 import numpy as np
 
-from hashing.codes import pack
 from hashing.model import Model
 from machine import progress
 from trainer.data import DataError, Pictures
-from trainer.evaluation.another_picture import DEGREES, other_pictures
+from trainer.evaluation.another_picture import DEGREES, another_picture
 from trainer.evaluation.bits import Histogram, code_figures, distance_histogram
+from trainer.evaluation.changes import CHANGES, QUERIES, changed
 from trainer.evaluation.distances import by_hamming
 from trainer.evaluation.encode import Encoded, encode
-from trainer.evaluation.figures import Evaluation, Named, Recall, Retrieval, Size
+from trainer.evaluation.figures import Evaluation, FirstHits, Named, Recall, Retrieval, Size
 from trainer.evaluation.floors import floors
-from trainer.evaluation.measures import DIGITS, found, retrieval
+from trainer.evaluation.measures import DIGITS, first_hits, found, hub_share, retrieval
 from trainer.evaluation.tasks import Task, row_name, tasks
-from trainer.evaluation.views import BY_ROW, CODES, View, model_views
+from trainer.evaluation.views import BY_ROW, CODES, FINE, View, model_views
 from trainer.targets import trained_on
 
 
@@ -34,14 +38,20 @@ def evaluate(
     todo = _tasks(sources, leave_out)
     catalogue = sources[0]
     held = np.flatnonzero(catalogue.held_out)
-    sets = {source.name: source for source in sources} | {
-        degree: other_pictures(catalogue, held, how) for degree, how in DEGREES.items()
-    }
+    some = _some(catalogue, held)
+    sets = {source.name: source for source in sources}
+    for degree, how in DEGREES.items():
+        make_other = functools.partial(another_picture, transform=how)
+        sets[degree] = catalogue.changed(held, make_other, f"{catalogue.name}, {degree}")
+    for name, how_changed in CHANGES.items():
+        make_changed = functools.partial(changed, change=how_changed)
+        sets[name] = catalogue.changed(some, make_changed, f"{catalogue.name}, {name}")
     encoded = {name: encode(one, model, tell) for name, one in sets.items()}
     seen = encoded[catalogue.name].thumbnails[trained_on(catalogue, leave_out)]
-    views = model_views(encoded) + floors(encoded, seen)
+    ours = model_views(encoded, model.sidecar)
+    views = ours + floors(encoded, seen)
+    ranks = [view for view in ours if view.name in (CODES, FINE)]
     figures = _ranked(todo, views, k, tell)
-    others = _other_pictures_found(catalogue, held, views, k, tell)
     return Evaluation(
         model=Named(model.sidecar.name, model.sidecar.sha256),
         k=k,
@@ -50,14 +60,14 @@ def evaluate(
         first_row=_first_row(catalogue),
         retrieval=figures,
         gain_of_order_in_ties=_gains(figures),
-        another_picture=others,
+        another_picture=_found_again(DEGREES, held, [catalogue], views, k, tell),
         transform_of_another_picture=DEGREES,
+        changed_picture=_found_again(CHANGES, some, sources, ranks, k, tell),
+        first_hits=_first_hits(todo, ranks),
         distances=_histograms(todo, encoded),
         codes={
-            source.name: code_figures(
-                pack(encoded[source.name].outputs), next(iter(source.labels.values()))
-            )
-            for source in sources
+            one.name: code_figures(encoded[one.name].codes, next(iter(one.labels.values())))
+            for one in sources
         },
     )
 
@@ -107,18 +117,54 @@ def _gains(figures: Retrieval) -> dict[str, dict[str, dict[str, float]]]:
     }
 
 
-def _other_pictures_found(
-    catalogue: Pictures, held: np.ndarray, views: list[View], k: int, tell: progress.Tell
+def _found_again(
+    changes: Iterable[str],
+    rows: np.ndarray,
+    galleries: list[Pictures],
+    views: list[View],
+    k: int,
+    tell: progress.Tell,
 ) -> dict[str, dict[str, Recall]]:
-    """Recall of a picture, or of a copy of it, from another picture of it: by degree and view."""
-    table: dict[str, dict[str, Recall]] = {degree: {} for degree in DEGREES}
-    steps = [(degree, view) for degree in DEGREES for view in views]
-    groups = catalogue.groups
-    for degree, view in progress.told(steps, "finding other pictures", len(steps), tell):
-        distances = view.between(view.rows[degree], view.rows[catalogue.name])
-        at_1, at_k = found(distances, groups[held], groups, (1, k))
-        table[degree][view.name] = Recall(len(held), len(groups), at_1, at_k)
+    """Recall of a picture, or of a copy of it, from what a change made of it: by change and view.
+    rows: of the first gallery, those that were changed."""
+    table: dict[str, dict[str, Recall]] = {change: {} for change in changes}
+    steps = [(change, view) for change in table for view in views]
+    groups = np.concatenate([np.char.add(f"{one.name} ", one.groups) for one in galleries])
+    for change, view in progress.told(steps, "finding changed pictures", len(steps), tell):
+        gallery = np.concatenate([view.rows[one.name] for one in galleries])
+        distances = view.between(view.rows[change], gallery)
+        at_1, at_k = found(distances, groups[rows], groups, (1, k))
+        table[change][view.name] = Recall(len(rows), len(groups), at_1, at_k)
     return table
+
+
+def _some(catalogue: Pictures, held: np.ndarray) -> np.ndarray:
+    """At most QUERIES of the held-out rows: those whose groups have the smallest sha256."""
+
+    def digest(row: int) -> str:
+        return hashlib.sha256(str(catalogue.groups[row]).encode()).hexdigest()
+
+    return np.array(sorted(held.tolist(), key=digest)[:QUERIES])
+
+
+def _first_hits(todo: list[Task], ranks: list[View]) -> dict[str, dict[str, FirstHits]]:
+    """Of every task from one source into another."""
+    hits: dict[str, dict[str, FirstHits]] = {}
+    for task in todo:
+        if task.queries == task.gallery or not task.answerable():
+            continue
+        for view in ranks:
+            distances = view.between(
+                view.rows[task.queries][task.query_rows], view.rows[task.gallery][task.gallery_rows]
+            )
+            firsts = first_hits(distances, len(task.query_rows))
+            hubs = hub_share(firsts)
+            for name in task.answerable():
+                wanted, there = task.labels[name]
+                right = (there[firsts] == wanted)[wanted != ""].mean()
+                own = FirstHits(len(wanted), round(float(right), DIGITS), hubs)
+                hits.setdefault(name, {})[view.name] = own
+    return hits
 
 
 def _histograms(todo: list[Task], encoded: dict[str, Encoded]) -> dict[str, Histogram]:
@@ -126,8 +172,8 @@ def _histograms(todo: list[Task], encoded: dict[str, Encoded]) -> dict[str, Hist
     histograms = {}
     for task in todo:
         if (names := task.answerable()[:1]) and not task.copies:
-            queries = pack(encoded[task.queries].outputs[task.query_rows])
-            gallery = pack(encoded[task.gallery].outputs[task.gallery_rows])
+            queries = encoded[task.queries].codes[task.query_rows]
+            gallery = encoded[task.gallery].codes[task.gallery_rows]
             distances = by_hamming(queries, gallery)
             histograms[names[0]] = distance_histogram(distances, *task.labels[names[0]])
     return histograms

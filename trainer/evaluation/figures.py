@@ -33,12 +33,23 @@ class Size:
 
 @dataclasses.dataclass(frozen=True)
 class Recall:
-    """How often a picture, or a copy of it, is found from another picture of it."""
+    """How often a picture, or a copy of it, is found from what was made of it."""
 
     queries: int
     gallery: int
     recall_at_1: float
     recall_at_k: float
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstHits:
+    """What queries of one source find first in another."""
+
+    queries: int
+    right: float
+    """Share of the queries whose value the gallery has: their first hit has it."""
+    hubs: float
+    """Share of all queries whose first hit is one of the five most frequent first hits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +67,13 @@ class Evaluation:
     gain_of_order_in_ties: dict[str, dict[str, dict[str, float]]]
     """Row -> micro or macro -> measure."""
     another_picture: dict[str, dict[str, Recall]]
-    """Degree -> view."""
+    """Degree -> view; among the pictures of the first source."""
     transform_of_another_picture: dict[str, Transform]
     """By degree."""
+    changed_picture: dict[str, dict[str, Recall]]
+    """Change -> rank of the codes; among all pictures of all sources."""
+    first_hits: dict[str, dict[str, FirstHits]]
+    """Row -> rank of the codes."""
     distances: dict[str, Histogram]
     """By row."""
     codes: dict[str, CodeFigures]

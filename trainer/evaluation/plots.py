@@ -11,13 +11,14 @@ from hashing.codes import CODE_BITS
 from trainer.evaluation.figures import Evaluation, LiveEvaluation
 from trainer.evaluation.floors import PCA, RANDOM, RAW_PIXELS
 from trainer.evaluation.measures import RECALL_LEVELS
-from trainer.evaluation.views import CODES, EMBEDDING, OUTPUTS
+from trainer.evaluation.views import CODES, EMBEDDING, FINE, OUTPUTS
 
-BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#777777"
+BLUE, ORANGE, GREEN, PURPLE, SKY, GREY, BLACK = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#777777", "#000000"
 )  # fmt: skip
 STYLES = {
     CODES: (BLUE, "-"),
+    FINE: (BLACK, "-"),
     OUTPUTS: (SKY, "--"),
     EMBEDDING: (GREEN, "-."),
     RAW_PIXELS: (ORANGE, "-"),

@@ -9,6 +9,7 @@ from trainer.evaluation.bits import CodeFigures, Histogram
 from trainer.evaluation.figures import (
     NOT_AVAILABLE,
     Evaluation,
+    FirstHits,
     LiveEvaluation,
     Recall,
     Retrieval,
@@ -16,16 +17,17 @@ from trainer.evaluation.figures import (
 )
 from trainer.evaluation.floors import PCA, RANDOM, RAW_PIXELS
 from trainer.evaluation.measures import MEASURES, RECALL_LEVELS, Figures
-from trainer.evaluation.views import BY_ROW, CODES, EMBEDDING, OUTPUTS
+from trainer.evaluation.views import BY_ROW, CODES, EMBEDDING, FINE, OUTPUTS
 
 WIDTH = 42
 """Of the names at the left."""
 
 SHORT_NAMES = {
     CODES: "codes",
+    FINE: "fine",
     BY_ROW: "by row",
     OUTPUTS: "outputs",
-    EMBEDDING: "embedding",
+    EMBEDDING: "float",
     RAW_PIXELS: "pixels",
     PCA: "PCA",
     RANDOM: "random",
@@ -43,6 +45,8 @@ def report(result: Evaluation | LiveEvaluation) -> str:
             _gains(result.gain_of_order_in_ties, k),
             _precision_at_recall(name, rows[name]),
             _another_picture(result.another_picture, k),
+            _changed_picture(result.changed_picture, k),
+            _first_hits(result.first_hits),
             _histogram(name, result.distances[name]),
             _codes(result.codes),
         ]
@@ -93,12 +97,12 @@ def _compact(rows: Retrieval, k: int) -> list[str]:
     """Every row by every view, one measure at a time."""
     lines = []
     for measure, words in (("precision_at_k", f"P@{k}"), ("map", "mAP@all")):
-        heading = "".join(f"{short:>10}" for short in SHORT_NAMES.values())
+        heading = "".join(f"{short:>8}" for short in SHORT_NAMES.values())
         lines.append(f"{words + ', mean over queries':{WIDTH}}{heading}")
         for name, views in rows.items():
             if views:
                 known = [views.get(view) for view in SHORT_NAMES]
-                values = (f"{v.micro[measure]:10.3f}" if v else f"{'-':>10}" for v in known)
+                values = (f"{v.micro[measure]:8.3f}" if v else f"{'-':>8}" for v in known)
                 lines.append(f"  {name:{WIDTH - 2}}{''.join(values)}")
     return lines
 
@@ -160,6 +164,38 @@ def _another_picture(table: dict[str, dict[str, Recall]], k: int) -> list[str]:
         + "".join(f"{degree:>26}" for degree in degrees),
         f"{'':{WIDTH}}{names}",
         *(line(view) for view in {**first, EMBEDDING: None}),
+    ]
+
+
+def _changed_picture(table: dict[str, dict[str, Recall]], k: int) -> list[str]:
+    first = next(iter(table.values()))
+    one = first[CODES]
+    title = f"the same picture changed, {one.queries:,} in {one.gallery:,}"
+
+    def line(change: str, views: dict[str, Recall]) -> str:
+        values = (f"{own.recall_at_1:14.3f}{own.recall_at_k:12.3f}" for own in views.values())
+        return f"  {change:{WIDTH - 2}}{''.join(values)}"
+
+    return [
+        f"{'':{WIDTH}}" + "".join(f"{view:>26}" for view in first),
+        f"{title:{WIDTH}}" + f"{'recall@1':>14}{f'recall@{k}':>12}" * len(first),
+        *(line(change, views) for change, views in table.items()),
+    ]
+
+
+def _first_hits(table: dict[str, dict[str, FirstHits]]) -> list[str]:
+    if not table:
+        return []
+    first = next(iter(table.values()))
+
+    def line(row: str, views: dict[str, FirstHits]) -> str:
+        values = (f"{own.right:14.3f}{own.hubs:12.3f}" for own in views.values())
+        return f"  {row:{WIDTH - 2}}{''.join(values)}"
+
+    return [
+        f"{'':{WIDTH}}" + "".join(f"{view:>26}" for view in first),
+        f"{'first hits, and what five answer':{WIDTH}}" + f"{'right':>14}{'hubs':>12}" * len(first),
+        *(line(row, views) for row, views in table.items()),
     ]
 
 

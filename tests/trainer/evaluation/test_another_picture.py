@@ -6,13 +6,11 @@ from PIL import Image
 
 from hashing.picture import decode
 from tests.pictures import encoded
-from trainer.data import Pictures
 from trainer.evaluation.another_picture import (
     COLOUR_CAST,
     DEGREES,
     Transform,
     another_picture,
-    other_pictures,
 )
 
 
@@ -69,14 +67,3 @@ def test_it_is_the_same_every_time_and_a_jpeg():
     assert another_picture(data, Transform(2)) == another_picture(data, Transform(2))
     assert another_picture(data, Transform(2)) != another_picture(data, Transform(4))
     assert another_picture(data, Transform(2)).startswith(b"\xff\xd8")
-
-
-def test_other_pictures_are_of_the_rows_asked_for():
-    files = [encoded(Image.new("RGB", (16, 16), (value,) * 3), "PNG") for value in (50, 100, 150)]
-    labels = {"kind": np.array(["a", "b", "c"])}
-    pictures = Pictures("products", labels, np.array(["x", "y", "z"]), files.__getitem__)
-    others = other_pictures(pictures, np.array([2, 0]), Transform(2))
-    assert len(others) == 2
-    assert others.labels["kind"].tolist() == ["c", "a"] and others.groups.tolist() == ["z", "x"]
-    assert others.encoded(0) == another_picture(files[2], Transform(2))
-    assert others.encoded(1) == another_picture(files[0], Transform(2))

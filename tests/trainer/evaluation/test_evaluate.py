@@ -9,11 +9,12 @@ from tests.pictures import encoded
 from trainer.data import DataError, Pictures, is_held_out
 from trainer.evaluation.another_picture import DEGREES
 from trainer.evaluation.bits import Buckets
+from trainer.evaluation.changes import CHANGES
 from trainer.evaluation.evaluate import evaluate
 from trainer.evaluation.figures import Evaluation, Size
 from trainer.evaluation.floors import RANDOM, RAW_PIXELS
 from trainer.evaluation.report import report
-from trainer.evaluation.views import BY_ROW, CODES, EMBEDDING, OUTPUTS
+from trainer.evaluation.views import BY_ROW, CODES, EMBEDDING, FINE, OUTPUTS
 
 KINDS = np.array(["Tshirts", "Shirts", "Dresses", "Shorts"])
 
@@ -22,7 +23,7 @@ class Drawn:
     """What `evaluate` needs of a model."""
 
     class sidecar:
-        name, sha256 = "drawn", "0" * 64
+        name, sha256, fine_bits, rank_weight = "drawn", "0" * 64, 0, 1.0
 
     def __init__(self, see):
         """see: model input -> outputs and, or None, embedding."""
@@ -208,3 +209,73 @@ def test_data_without_anything_held_out_is_said_to_be_too_small():
         evaluate(Drawn(perfect), [few])
     with pytest.raises(DataError, match="no labelled pictures"):
         evaluate(Drawn(perfect), [Pictures("few", {}, few.groups, few.encoded)])
+
+
+# -- a longer code, changed pictures, first hits --------------------------------------------------
+
+
+class WithLongerCode(Drawn):
+    """Its code says the kind, its longer code the brightness."""
+
+    class sidecar:
+        name, sha256, fine_bits, rank_weight = "drawn", "0" * 64, 256, 1.0
+
+    def __init__(self):
+        super().__init__(both)
+
+
+def both(batch: np.ndarray):
+    brightness = np.repeat(own_code(batch)[0], 4, axis=1)
+    return np.concatenate([perfect(batch)[0], brightness], axis=1), None
+
+
+@pytest.fixture(scope="module")
+def with_longer_code():
+    """200 pictures of different brightness, four kinds, and 100 photos with the same."""
+
+    def shades(name: str, values: np.ndarray) -> Pictures:
+        files = [encoded(Image.new("RGB", (24, 24), (int(v),) * 3), "PNG") for v in values]
+        groups = np.array([f"{name} {row}" for row in range(len(values))])
+        return Pictures(name, {"kind": KINDS[values // 64]}, groups, files.__getitem__)
+
+    photos = shades("photos", np.arange(100) * 2)
+    photos.labels["kind"][:50:2] = "Blazer"  # no product is one
+    return evaluate(WithLongerCode(), [shades("products", np.arange(200)), photos], k=3)
+
+
+def test_rank_fine_is_measured_beside_rank_distance(with_longer_code):
+    views = with_longer_code.retrieval["products: kind"]
+    assert list(views)[:3] == [CODES, FINE, BY_ROW]
+    assert views[FINE].micro["precision_at_k"] == views[CODES].micro["precision_at_k"] == 1
+    assert with_longer_code.another_picture["the resolution alone"][FINE].recall_at_1 == 1
+    text = report(with_longer_code)
+    assert FINE in text and "phone screenshot" in text
+
+
+def test_changed_pictures_are_looked_for_among_all_sources(with_longer_code):
+    table = with_longer_code.changed_picture
+    assert list(table) == list(CHANGES)
+    for views in table.values():
+        assert list(views) == [CODES, FINE]
+        assert (views[CODES].queries, views[CODES].gallery) == (
+            with_longer_code.data["products"].held_out, 300
+        )  # fmt: skip
+    found = table["mirrored"]
+    assert found[FINE].recall_at_k > 0.9  # JPEG rounds brightness a little
+
+
+def test_first_hits_are_of_one_source_in_another(with_longer_code, sources, result):
+    assert list(with_longer_code.first_hits) == ["photos to products: kind"]
+    views = with_longer_code.first_hits["photos to products: kind"]
+    assert list(views) == [CODES, FINE] and views[FINE].right == views[CODES].right == 1
+    assert views[CODES].queries == with_longer_code.data["photos"].held_out
+    # All of a kind have one code: the four first rows answer everything.
+    (views,) = result.first_hits.values()
+    assert views[CODES].hubs == 1 and FINE not in views
+
+
+def test_at_most_so_many_pictures_are_changed_and_always_the_same(monkeypatch):
+    monkeypatch.setattr("trainer.evaluation.evaluate.QUERIES", 3)
+    pictures = drawn("products", 200, some_kinds(200, 2))
+    table = evaluate(Drawn(perfect), [pictures], k=3).changed_picture
+    assert {views[CODES].queries for views in table.values()} == {3}
