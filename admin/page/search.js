@@ -1,6 +1,7 @@
 import { ask } from "./api.js";
 import { Box } from "./box.js";
 import { make, pause, the } from "./dom.js";
+import { fileOf, offerExamples } from "./examples.js";
 import { FRESH, body, read, written } from "./link.js";
 import { described, thumbnail } from "./paths.js";
 import { photoOf, taken, watchForPhotos } from "./photos.js";
@@ -81,6 +82,7 @@ async function learnCatalogue() {
       `${shops.length.toLocaleString()} ${shops.length === 1 ? "shop" : "shops"}`;
     showShops();
     showVersions(catalogue.index_database_version, versions.filter((one) => !one.damaged));
+    await offerExamples(takeExample);
   } catch {
     the("catalogue").textContent = ""; // the search itself says what is wrong
   }
@@ -146,6 +148,14 @@ function takePhoto(files) {
   try {
     change({ ...FRESH, photo: taken(files) }, { asNew: true });
     if (location.hash) location.hash = "#search"; // it may have been dropped on the other tab
+  } catch (error) {
+    results.fail(error);
+  }
+}
+
+async function takeExample(path, name) {
+  try {
+    takePhoto([await fileOf(path, name)]);
   } catch (error) {
     results.fail(error);
   }
