@@ -2,16 +2,13 @@
 
 import functools
 import logging
-import os
 from pathlib import Path
 
 from admin.errors import Refusal
+from searcher import open_version
 from searcher.index import Index
-from searcher.search import OpenVersion, open_version
-from searcher.version import VersionError
-
-MOST_OPEN = 2
-"""The live one and one more; what a removed version took on disk is free once it is closed."""
+from searcher.opened import MOST_OPEN, OpenVersion
+from searcher.version import VersionError, build_of
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +27,7 @@ def opened(index: Index, version: str | None = None) -> OpenVersion:
             404, "unknown_version", "there is no such version; /api/versions lists them"
         ) from None
     try:
-        found = os.stat(folder)
-        # A version that was built anew under the same number is another folder.
-        return _open(folder, (found.st_ino, found.st_mtime_ns))
+        return _open(folder, build_of(folder))
     except (VersionError, OSError) as error:
         # Its reason names files of this machine, which are not the caller's to know.
         log.error("index version %s refused: %s", version, error)
@@ -40,5 +35,5 @@ def opened(index: Index, version: str | None = None) -> OpenVersion:
 
 
 @functools.lru_cache(MOST_OPEN)
-def _open(folder: Path, mark: tuple[int, int]) -> OpenVersion:
+def _open(folder: Path, build: tuple[int, int]) -> OpenVersion:
     return open_version(folder)

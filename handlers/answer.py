@@ -18,7 +18,7 @@ from handlers.request import Query, RequestError
 from hashing.codes import CODE_BITS, CODE_BYTES, pack
 from hashing.model import Model
 from searcher.live import Serving
-from searcher.search import OpenVersion
+from searcher.opened import OpenVersion
 
 CROPPED_EDGE = 640
 """The longest side in pixels of the part that an answer shows."""
@@ -59,12 +59,12 @@ def begin(job: Job, max_pixels: int) -> None:
 
     Raises RequestError when the version cannot answer such a query, picture.PictureError.
     """
-    query, index, model = job.query, job.serving.index, job.serving.model
+    query, opened, model = job.query, job.serving.opened, job.serving.model
     if query.code is not None:
         job.code = np.frombuffer(query.code, np.uint8)
     elif query.like is not None:
         with timed(job.ms, "like"):
-            row = index.row(query.like)
+            row = opened.row(query.like)
         if row is None:
             raise RequestError(
                 404,
@@ -72,7 +72,7 @@ def begin(job: Job, max_pixels: int) -> None:
                 f"version {job.serving.version} has no picture with the path of like; give one as "
                 "an answer of this version spells it",
             )
-        job.code = index.code(row)
+        job.code = opened.code(row)
     elif model is None:
         raise RequestError(
             409,
@@ -96,12 +96,12 @@ def run_model(jobs: list[Job]) -> None:
 
 def answer(job: Job) -> dict:
     """What the caller gets, ready for JSON."""
-    query, index = job.query, job.serving.index
+    query, opened = job.query, job.serving.opened
     with timed(job.ms, "search"):
-        rows, distances = page(index, job.code, job.outputs, query)
+        rows, distances = page(opened, job.code, job.outputs, query)
         found: dict = {
             "index_database_version": job.serving.version,
-            "relevant": index.paths(rows),
+            "relevant": opened.paths(rows),
         }
     job.distances = distances.tolist()
     if query.debug:
@@ -112,7 +112,7 @@ def answer(job: Job) -> dict:
 
 
 def page(
-    index: OpenVersion, code: np.ndarray, outputs: np.ndarray | None, query: Query
+    opened: OpenVersion, code: np.ndarray, outputs: np.ndarray | None, query: Query
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of the ranked hits every d-th from `offset * d` on, d the diversity, top_k of them or as many
     as there are: rows int64 [f] and distances in bits int32 [f].
@@ -122,7 +122,9 @@ def page(
     """
     step = query.diversity
     depth = (query.offset + query.top_k - 1) * step + 1
-    rows, distances = index.select(code, min(depth, index.manifest.rows), outputs, query.selection)
+    rows, distances = opened.select(
+        code, min(depth, opened.manifest.rows), outputs, query.selection
+    )
     wanted = slice(query.offset * step, None, step)
     return rows[wanted], distances[wanted]
 

@@ -29,6 +29,7 @@ from handlers.request import (
 from hashing.model import ModelError
 from hashing.picture import PictureError
 from machine import settings
+from searcher import milvus
 from searcher.index import Index
 from searcher.live import Follower, Serving, StillOpening, UnknownVersion
 from searcher.milvus import Unavailable
@@ -64,13 +65,14 @@ class ImageRetrievalHandler:
             Index(root) if root else None,
             packed if packed.is_dir() else None,
             _device(properties),
+            milvus.place(),
         )
         self._access_log = settings.ACCESS_LOG.value() == "on"
         self._metrics = Metrics(context)
         self._metrics.start()
         self._follower.watch(self._metrics.serving)
         serving = self._follower.serving
-        log.info("serving index version %s, %d rows", serving.version, serving.index.manifest.rows)
+        log.info("serving index version %s, %d rows", serving.version, serving.opened.manifest.rows)
 
     def handle(self, batch: list[dict], context) -> list[dict]:
         """Answers of a batch, in its order."""
@@ -144,7 +146,7 @@ class ImageRetrievalHandler:
     def describe_handle(self) -> dict:
         """What is served, for `GET /models/image-retrieval-v1.0?customized=true`."""
         serving = self._follower.serving
-        manifest = serving.index.manifest
+        manifest = serving.opened.manifest
         return {
             "index_database_version": manifest.version,
             "rows": manifest.rows,
@@ -152,7 +154,7 @@ class ImageRetrievalHandler:
             "created": manifest.created,
             "model": manifest.model,
             "search": manifest.search,
-            "ways": serving.index.ways,
+            "ways": serving.opened.ways,
             "limits": {
                 **{name: dataclasses.asdict(allowed) for name, allowed in RANGES.items()},
                 "deepest_hit": DEEPEST_HIT,

@@ -50,7 +50,7 @@ class Metrics:
         A gauge has the value that any worker gave last, and TorchServe never forgets a label.  So
         the version is told by when it was taken up: the latest is the one that answers.
         """
-        rows = serving.index.manifest.rows
+        rows = serving.opened.manifest.rows
         self._tell("image_retrieval_index_rows", rows)
         self._tell("image_retrieval_index_live_since_seconds", time.time(), serving.version)
 

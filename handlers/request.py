@@ -13,7 +13,7 @@ import re
 from hashing import picture
 from hashing.codes import CODE_BITS
 from machine.errors import Problem
-from searcher.search import EVERYTHING, Selection
+from searcher.opened import EVERYTHING, Selection
 from searcher.version import is_number
 
 

@@ -16,9 +16,10 @@ import numpy as np
 from hashing.codes import CODE_BITS, CODE_BYTES, unpack
 from indexer.sample import hashed_again, sample
 from machine.settings import SettingError
+from searcher.faiss_version import FaissVersion, open_version
 from searcher.index import Index
+from searcher.opened import Selection
 from searcher.report import Measure, Report, shown, store, stored
-from searcher.search import OpenVersion, Selection, open_version
 from searcher.version import VersionError, model_of, now
 
 QUERIES = 200
@@ -103,7 +104,7 @@ def judge(
     return report
 
 
-def _other(index: Index, version: str) -> OpenVersion | None:
+def _other(index: Index, version: str) -> FaissVersion | None:
     """The version to compare with; one that is damaged is no measure."""
     live, before = index.live(), index.before()
     name = (before[-1] if before else None) if live == version else live
@@ -131,12 +132,12 @@ def _sentence(measure: Measure) -> str:
 # -- what is measured ----------------------------------------------------------------------------
 
 
-def _rejected(index: OpenVersion) -> float:
+def _rejected(opened: FaissVersion) -> float:
     """Percent of the catalogue's lines."""
-    return 100 * index.manifest.rejected / (index.manifest.rows + index.manifest.rejected)
+    return 100 * opened.manifest.rejected / (opened.manifest.rows + opened.manifest.rejected)
 
 
-def _rows(new: OpenVersion, old: OpenVersion | None, thresholds: Thresholds) -> list[Measure]:
+def _rows(new: FaissVersion, old: FaissVersion | None, thresholds: Thresholds) -> list[Measure]:
     rows, rejected = new.manifest.rows, _rejected(new)
     measures = [
         Measure("rows", rows, old.manifest.rows if old else None),
@@ -169,7 +170,7 @@ def _rows(new: OpenVersion, old: OpenVersion | None, thresholds: Thresholds) -> 
 
 def _self_retrieval(
     folder: Path,
-    index: OpenVersion,
+    opened: FaissVersion,
     largest: int,
     thresholds: Thresholds,
     device: str,
@@ -177,14 +178,14 @@ def _self_retrieval(
 ) -> list[Measure]:
     """Whether pictures of the catalogue, hashed again, find their own row among those at distance
     0.  largest: more rows than that do not have the same code."""
-    wanted = min(largest + 1, index.manifest.rows)
-    rows, model_path = sample(index, thresholds.sample), model_of(folder)
+    wanted = min(largest + 1, opened.manifest.rows)
+    rows, model_path = sample(opened, thresholds.sample), model_of(folder)
     count, unreadable, found = len(rows), 0, 0
     codes: Iterable[np.ndarray | None]
     if model_path is None:  # nothing to hash with: the codes at least find themselves
-        codes = (index.code(row) for row in rows)
+        codes = (opened.code(row) for row in rows)
     else:
-        hashed = hashed_again(index, rows, model_path, device)
+        hashed = hashed_again(opened, rows, model_path, device)
         codes = (
             np.frombuffer(one.code, np.uint8, CODE_BYTES) if one.code else None for one in hashed
         )
@@ -193,7 +194,7 @@ def _self_retrieval(
         if code is None:
             unreadable += 1
         else:
-            same, _ = index.select(code, wanted, selection=Selection(max_distance=0))
+            same, _ = opened.select(code, wanted, selection=Selection(max_distance=0))
             found += row in same
         progress(done, count)
     share = 100 * found / (count - unreadable) if count > unreadable else 0.0
@@ -229,8 +230,8 @@ class _Spread:
     even."""
 
 
-def _spread(index: OpenVersion) -> _Spread:
-    codes = index.codes
+def _spread(opened: FaissVersion) -> _Spread:
+    codes = opened.codes
     counts = np.unique(np.ascontiguousarray(codes).view(np.uint64), return_counts=True)[1]
     ones = np.zeros(CODE_BITS, np.int64)
     for start in range(0, len(codes), 1_000_000):
@@ -251,7 +252,7 @@ def _codes(new: _Spread, old: _Spread | None) -> list[Measure]:
     ]
 
 
-def _queries(new: OpenVersion, old: OpenVersion | None) -> list[Measure]:
+def _queries(new: FaissVersion, old: FaissVersion | None) -> list[Measure]:
     """What the same queries find in both, and how long that takes: the pictures whose paths hash
     lowest, so that they are the same ones night after night."""
     ours, theirs, kept = [], [], []
@@ -275,10 +276,10 @@ def _queries(new: OpenVersion, old: OpenVersion | None) -> list[Measure]:
     return measures
 
 
-def _nearest(index: OpenVersion, row: int) -> tuple[set[str], float]:
-    """The paths of the nearest pictures to one of the index, but for itself; seconds it took."""
-    code = index.code(row)
+def _nearest(opened: FaissVersion, row: int) -> tuple[set[str], float]:
+    """The paths of the nearest pictures to one of the version, but for itself; seconds it took."""
+    code = opened.code(row)
     start = time.perf_counter()
-    rows, _ = index.select(code, min(NEAREST + 1, index.manifest.rows))
+    rows, _ = opened.select(code, min(NEAREST + 1, opened.manifest.rows))
     seconds = time.perf_counter() - start
-    return set(index.paths(rows[rows != row][:NEAREST])), seconds
+    return set(opened.paths(rows[rows != row][:NEAREST])), seconds

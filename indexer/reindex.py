@@ -13,7 +13,7 @@ from indexer import judge
 from indexer.judge import Thresholds
 from indexer.outcome import DONE, NOTHING_NEW, REFUSED, Event, Outcome, Tell
 from indexer.pipeline import IndexingError, Order, Progress, Summary, index_catalogue
-from searcher import milvus, report, switch
+from searcher import milvus, milvus_publish, report, switch
 from searcher.report import Report
 from searcher.version import VersionError
 
@@ -69,7 +69,7 @@ def reindex(plan: Plan, tell: Tell = lambda event: None) -> Outcome:
             return Outcome(REFUSED, version, live, message, report.stored(index.root / version))
         if plan.where:
             tell(Event("publish", message=f"publishing {version} in Milvus"))
-            milvus.publish(index, version, plan.where, False, _counting("publish", tell))
+            milvus_publish.publish(index, version, plan.where, False, _counting("publish", tell))
         judged = _check(plan, version, tell)
         if judged.verdict == report.REFUSED:
             message = f"version {version} stays off: {'; '.join(judged.refusals)}"

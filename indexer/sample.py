@@ -10,17 +10,17 @@ from hashing.files import Hashed, hash_files
 from hashing.model import Model
 from machine.container import available_cores
 from machine.settings import max_pixels
-from searcher.search import OpenVersion
+from searcher.opened import OpenVersion
 
 
-def sample(index: OpenVersion, count: int) -> list[int]:
+def sample(opened: OpenVersion, count: int) -> list[int]:
     """So many random rows of a version, or all when it has fewer; ascending."""
-    rows = index.manifest.rows
+    rows = opened.manifest.rows
     return sorted(random.sample(range(rows), min(count, rows)))
 
 
 def hashed_again(
-    index: OpenVersion, rows: list[int], model_path: Path, device: str = "cpu"
+    opened: OpenVersion, rows: list[int], model_path: Path, device: str = "cpu"
 ) -> Iterator[Hashed]:
     """What the files of some rows are now, one by one.
 
@@ -29,5 +29,5 @@ def hashed_again(
     Raises ModelError, SettingError or remote.RemoteError.
     """
     model = Model.load(model_path, device)
-    paths = index.paths(np.array(rows, np.int64))
+    paths = opened.paths(np.array(rows, np.int64))
     return hash_files(paths, model, workers=available_cores(), max_pixels=max_pixels())

@@ -19,14 +19,15 @@ from pathlib import Path
 
 from hashing.model import Model, read_sidecar
 from machine.errors import Problem
-from searcher import milvus
 from searcher.acknowledgements import TOUCH_SECONDS, Acknowledgement
+from searcher.faiss_version import open_version
 from searcher.index import Index
-from searcher.search import OpenVersion, open_version
-from searcher.version import VersionError, model_of, parse
+from searcher.milvus import Place
+from searcher.milvus_version import MilvusVersion
+from searcher.opened import MOST_OPEN, OpenVersion
+from searcher.version import VersionError, build_of, model_of, parse
 
 POLL_SECONDS = 0.5
-MOST_PINNED = 2
 OPENING_SECONDS = 1.0
 """How long a request waits for the version that it pins to be opened, and with it a worker."""
 
@@ -38,15 +39,15 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Serving:
-    """An opened version and the model that made its codes; the two never change apart.  A version
-    imported without a model has none."""
+    """An opened version and the model that made its codes; the two never change apart."""
 
-    index: OpenVersion
+    opened: OpenVersion
     model: Model | None
+    """None of a version that was imported without one."""
 
     @property
     def version(self) -> str:
-        return self.index.manifest.version
+        return self.opened.manifest.version
 
 
 class UnknownVersion(VersionError):
@@ -60,15 +61,15 @@ class StillOpening(Problem):
 class Follower:
     """Serves the live version of `index`; without one, the version in the folder `packed`.
 
-    device: where models run.  index: None to serve `packed` for good.  They are
-    searched in Milvus when the environment says so (`milvus.place`).
-    Raises VersionError, ModelError or milvus.Unavailable when there is nothing to serve, and
-    SettingError.
+    index: None to serve `packed` for good.  device: where models run.  where: of Milvus, when
+    versions are searched there.  Raises VersionError, ModelError or milvus.Unavailable when there
+    is nothing to serve.
     """
 
-    def __init__(self, index: Index | None, packed: Path | None, device: str):
-        self._index, self._packed, self._device = index, packed, device
-        self._milvus = milvus.place()
+    def __init__(
+        self, index: Index | None, packed: Path | None, device: str, where: Place | None = None
+    ):
+        self._index, self._packed, self._device, self._where = index, packed, device, where
         self._asked = index.activation() if index else None
         self._pinned = _Pinned(self._open)
         self._acknowledgement = Acknowledgement(index) if index else None
@@ -115,7 +116,7 @@ class Follower:
             )
         else:
             self._refused = None
-            log.info("index version %s live, %d rows", version, self.serving.index.manifest.rows)
+            log.info("index version %s live, %d rows", version, self.serving.opened.manifest.rows)
 
     def pinned(self, version: str) -> Serving:
         """A version that a request asked for by number, opened if it is not the live one.
@@ -171,18 +172,19 @@ class Follower:
         return self._open(self._index.folder(self._asked[0]))
 
     def _open(self, folder: Path) -> Serving:
-        where = self._milvus
-        index = milvus.open_version(folder, where) if where else open_version(folder)
+        opened: OpenVersion = (
+            MilvusVersion(folder, self._where) if self._where else open_version(folder)
+        )
         path = model_of(folder)
         if path is None:
-            return Serving(index, None)
+            return Serving(opened, None)
         sidecar = read_sidecar(path)
-        if sidecar.sha256 != index.manifest.model["sha256"]:
+        if sidecar.sha256 != opened.manifest.model["sha256"]:
             raise VersionError(f"{path} is not the model that made the codes of this version")
         for other in (self.serving, *self._pinned.opened()):
             if other and other.model and other.model.sidecar == sidecar:
-                return Serving(index, other.model)
-        return Serving(index, Model.load(path, self._device))
+                return Serving(opened, other.model)
+        return Serving(opened, Model.load(path, self._device))
 
     def _acknowledge(self) -> None:
         if self._acknowledgement is None:
@@ -222,28 +224,27 @@ def _give_back_memory() -> None:
 
 
 class _Pinned:
-    """The pinned versions that were asked for last, at most MOST_PINNED, opened one after the other
+    """The pinned versions that were asked for last, at most MOST_OPEN, opened one after the other
     by a thread of its own."""
 
     def __init__(self, opening: Callable[[Path], Serving]):
         self._open = opening
         self._thread = futures.ThreadPoolExecutor(1, "pinned-version")
         self._lock = threading.Lock()
-        # (folder, which folder of that name) -> what opens it, and until when requests wait for it
+        # (folder, its build) -> what opens it, and until when requests wait for it
         self._asked: collections.OrderedDict[tuple, tuple[futures.Future, float]]
         self._asked = collections.OrderedDict()
 
     def get(self, folder: Path) -> Serving:
         """Raises StillOpening, and what opening raised."""
-        status = folder.stat()
-        key = folder, status.st_ino, status.st_mtime_ns  # a version may be replaced by its like
+        key = folder, build_of(folder)
         with self._lock:
             if key not in self._asked:
                 until = time.monotonic() + OPENING_SECONDS
                 self._asked[key] = self._thread.submit(self._open, folder), until
             self._asked.move_to_end(key)
             opening, until = self._asked[key]
-            if len(self._asked) > MOST_PINNED:
+            if len(self._asked) > MOST_OPEN:
                 self._asked.popitem(last=False)[1][0].cancel()
         futures.wait([opening], max(0, until - time.monotonic()))
         if not opening.done() or opening.cancelled():

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import time
 
-from searcher import acknowledgements, milvus, report
+from searcher import acknowledgements, milvus, milvus_publish, report
 from searcher.index import Index
 from searcher.version import VersionError
 
@@ -81,13 +81,13 @@ def _switch(
 ) -> Switch:
     was_back = index.before()
     if where:
-        milvus.check(index, version, where)
+        milvus.check(index.folder(version), where)
     was_live, was_activated = index.live(), index.activation()
     try:
         index.activate(version, way_back)
         workers = _wait(index, seconds)
         if where:
-            milvus.point_alias(where, version)
+            milvus_publish.point_alias(where, version)
     except BaseException as error:  # also when the operator loses patience
         if index.activation() != was_activated:
             index.make_live(was_live, was_back)

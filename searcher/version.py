@@ -137,6 +137,13 @@ def _is_well_formed(manifest: Manifest) -> bool:
     )
 
 
+def build_of(folder: Path) -> tuple[int, int]:
+    """Tells builds of a version apart: one that was built anew under the same number lies in
+    another folder.  Raises OSError."""
+    status = folder.stat()
+    return status.st_ino, status.st_mtime_ns
+
+
 def model_of(folder: Path) -> Path | None:
     """The model that made the codes of the version in `folder` (.pt, its sidecar beside it), or
     None when it was published without one."""

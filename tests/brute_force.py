@@ -93,3 +93,42 @@ def queries_for(rng, codes, count):
     queries[1::3] = near ^ np.packbits(rng.random((len(near), 64)) < 0.1, axis=1)
     queries[-1] = 0
     return queries
+
+
+def assert_exact(index, codes, queries, k, outputs=None):
+    """The first k of all rows by (distance, -similarity, row), padded with -1."""
+    rows, distances = index.search(queries, k, outputs)
+    assert (rows.dtype, rows.shape) == (np.int64, (len(queries), k))
+    assert (distances.dtype, distances.shape) == (np.int32, (len(queries), k))
+    for i, query in enumerate(queries):
+        first, its = ranking(codes, query, k, None if outputs is None else outputs[i])
+        missing = (0, k - len(first))
+        np.testing.assert_array_equal(distances[i], np.pad(its, missing, constant_values=-1))
+        np.testing.assert_array_equal(rows[i], np.pad(first, missing, constant_values=-1))
+
+
+def fine(rng, shape):
+    return np.abs(rng.normal(size=shape)) + 1e-3
+
+
+def coarse(rng, shape):
+    """So few values that many rows are equally similar too."""
+    return rng.integers(1, 4, shape)
+
+
+def wide(rng, shape):
+    """Some outputs weigh nothing beside others."""
+    return 10.0 ** rng.integers(-30, 30, shape)
+
+
+def outputs_for(rng, codes, count, magnitudes=fine):
+    """Outputs of queries: a third with the signs of a row, a third near one, a third anything."""
+    bits = np.unpackbits(uniform(rng, count), axis=1)
+    bits[::3] = np.unpackbits(codes[rng.integers(0, len(codes), len(bits[::3]))], axis=1)
+    near = np.unpackbits(codes[rng.integers(0, len(codes), len(bits[1::3]))], axis=1)
+    bits[1::3] = near ^ (rng.random(near.shape) < 0.05)
+    return ((bits * 2.0 - 1) * magnitudes(rng, bits.shape)).astype(np.float32)
+
+
+def assert_exact_by_similarity(index, codes, outputs, k):
+    assert_exact(index, codes, np.packbits(outputs > 0, axis=1), k, outputs)

@@ -142,15 +142,6 @@ def test_it_imports_the_standard_library_and_httpx_alone():
     assert {name.partition(".")[0] for name in new - ours} <= sys.stdlib_module_names
 
 
-def test_the_package_still_has_its_search():
-    import searcher
-    import searcher.search
-
-    assert searcher.open_version is searcher.search.open_version
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = searcher.nothing
-
-
 # -- answers -------------------------------------------------------------------------------------
 
 

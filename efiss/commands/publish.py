@@ -29,7 +29,7 @@ def publish(
     Example:
       efiss publish 1.5.0 --backend milvus --uri http://milvus.example:19530
     """
-    from searcher import milvus
+    from searcher import milvus, milvus_publish
 
     where = milvus.place(backend, uri)
     if where is None:
@@ -40,6 +40,6 @@ def publish(
             bar.length = total
             bar.update(done - bar.pos)
 
-        sent = milvus.publish(Index(index_root), version, where, force, show)
+        sent = milvus_publish.publish(Index(index_root), version, where, force, show)
     name = milvus.collection_of(version)
     click.echo(f"version {version} is complete in the collection {name}; {sent:,} rows sent now")

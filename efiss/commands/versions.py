@@ -93,7 +93,7 @@ def _check_sample(folder: Path, model: Path, count: int) -> None:
 
     from hashing.codes import CODE_BYTES, hamming
     from indexer.sample import hashed_again, sample
-    from searcher.search import open_version
+    from searcher import open_version
 
     torch.set_num_threads(1)  # threads that hash are the parallelism
     index = open_version(folder)

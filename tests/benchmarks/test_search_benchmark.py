@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from benchmarks import search
 from searcher import tables
+from searcher.faiss_version import FaissVersion
 
 SMALL = ["--size", "3000", "--queries", "8", "--seconds", "0.1"]
 
@@ -91,14 +92,14 @@ def test_check_counts_wrong_answers(tmp_path, with_tables, monkeypatch):
     (right,) = json.loads((tmp_path / "search_check.json").read_text())["searches"]
     assert (right["wrong"], right["queries"], right["k"]) == (0, 600, 10)
 
-    find = search.OpenVersion.search
+    find = FaissVersion.search
 
     def wrong(self, codes, k):
         rows, distances = find(self, codes, k)
         rows[:3] = rows[:3, ::-1]
         return rows, distances
 
-    monkeypatch.setattr(search.OpenVersion, "search", wrong)
+    monkeypatch.setattr(FaissVersion, "search", wrong)
     output = run(tmp_path, *SMALL, "--codes", "clustered", "--k", "10", "--check", "20")
     assert "3 wrong answers in 20" in output
 

@@ -15,8 +15,9 @@ from PIL import Image
 from handlers.answer import CROPPED_EDGE, Job, answer, begin, page, run_model
 from handlers.request import Query, RequestError
 from hashing.model import Model
+from searcher import open_version
 from searcher.live import Serving
-from searcher.search import Selection, open_version
+from searcher.opened import Selection
 from tests.handlers.ranking import clustered_catalogue, ranked
 from tests.pictures import encoded
 
@@ -141,10 +142,10 @@ def test_the_answer_shows_the_part_that_was_searched_by(serving, model):
 
 def test_like_and_its_code_ask_the_same(serving):
     answers = []
-    path = serving.index.path(5)
+    path = serving.opened.path(5)
     for query in (
         Query(like=path, debug=True),
-        Query(code=serving.index.code(5).tobytes(), debug=True),
+        Query(code=serving.opened.code(5).tobytes(), debug=True),
     ):
         job = Job(query, serving, {"parse": 0.1})
         begin(job, max_pixels=64_000_000)
@@ -152,7 +153,7 @@ def test_like_and_its_code_ask_the_same(serving):
     steps = [list(each.pop("ms")) for each in answers]
     assert steps == [["parse", "like", "search"], ["parse", "search"]]
     assert answers[0] == answers[1]
-    assert answers[0]["code"] == serving.index.code(5).tobytes().hex()
+    assert answers[0]["code"] == serving.opened.code(5).tobytes().hex()
 
 
 def test_a_path_that_the_version_lacks_is_404(serving):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from efiss_client import PATH
 from handlers.request import RANGES, Query, parse
-from searcher.search import open_version
+from searcher import open_version
 from tests.drawing import draw
 from tests.handlers.ranking import (
     IMPORTED,

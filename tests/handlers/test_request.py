@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.request import Query, RequestError, parse
-from searcher.search import Selection
+from searcher.opened import Selection
 
 IMAGE = base64.b64encode(b"the bytes of a file").decode()
 

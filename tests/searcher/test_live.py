@@ -92,7 +92,7 @@ def test_words_of_processes_that_are_no_more_are_removed(root):
 def test_what_is_served_answers(root):
     serving = Follower(Index(root), None, "cpu").serving
     pixels = np.zeros((1, 8, 8, 3), np.uint8)
-    rows, distances = serving.index.search(serving.model.codes(pixels), 3)
+    rows, distances = serving.opened.search(serving.model.codes(pixels), 3)
     assert sorted(rows[0]) == [0, 1, 2]
     assert (np.diff(distances[0]) >= 0).all()
 
@@ -394,8 +394,8 @@ def test_the_packed_version_can_be_asked_for_while_it_answers(packed, root, monk
 def test_a_version_replaced_by_its_like_is_opened_again(pinning, root, publish_version):
     before = pinning.pinned("1.1.0")
     publish_version(root, "1.1.0", codes=np.full((5, 8), 255, np.uint8), replace=True)
-    assert before.index.manifest.rows == 3
-    assert pinning.pinned("1.1.0").index.manifest.rows == 5
+    assert before.opened.manifest.rows == 3
+    assert pinning.pinned("1.1.0").opened.manifest.rows == 5
 
 
 def test_a_damaged_version_is_refused_until_it_is_whole(pinning, root):

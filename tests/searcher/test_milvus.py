@@ -18,11 +18,12 @@ import pytest
 from PIL import Image
 
 from machine.settings import SettingError
-from searcher import milvus, open_version
+from searcher import milvus, milvus_publish, open_version
 from searcher.index import Index
 from searcher.live import Follower
-from searcher.milvus import MilvusVersion, Place, Unavailable
-from searcher.search import Selection
+from searcher.milvus import Place, Unavailable
+from searcher.milvus_version import MOST_HITS, MilvusVersion
+from searcher.opened import Selection
 from searcher.version import VersionError
 from tests.pictures import encoded
 from tests.running import ROOT, efiss, serving, wait_for
@@ -62,7 +63,7 @@ def both(publish_version, tmp_path_factory):
     paths = [f"data/s{row % 7}.com/{row // 28}_{row}.jpg" for row in range(ROWS)]
     paths[-len(ODD_PATHS) :] = ODD_PATHS
     publish_version(folder / "index", codes=codes, paths=paths)
-    assert milvus.publish(Index(folder / "index"), "1.0.0", place_in(folder)) == ROWS
+    assert milvus_publish.publish(Index(folder / "index"), "1.0.0", place_in(folder)) == ROWS
     version = folder / "index" / "1.0.0"
     return open_version(version), MilvusVersion(version, place_in(folder)), codes
 
@@ -118,7 +119,7 @@ def test_finds_the_first_of_more_ties_than_milvus_returns(both, selection):
 
 def test_finds_more_rows_than_milvus_returns(both):
     rows = assert_same(both, both[2][7], 18_000, None)
-    assert len(rows) == 18_000 > milvus.MOST_HITS
+    assert len(rows) == 18_000 > MOST_HITS
 
 
 def test_the_farthest_rows_are_found(both):
@@ -151,19 +152,20 @@ def test_paths_rows_and_codes(both):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from searcher import milvus
+from searcher import milvus_publish
 from searcher.index import Index
+from searcher.milvus import Place
 
 def show(done, total):
-    if done == 2 * milvus.BATCH:
+    if done == 2 * milvus_publish.BATCH:
         os.kill(os.getpid(), signal.SIGKILL)
 
-milvus.publish(Index(Path(sys.argv[1])), "1.0.0", milvus.Place(sys.argv[2]), show=show)
+milvus_publish.publish(Index(Path(sys.argv[1])), "1.0.0", Place(sys.argv[2]), show=show)
 """
 
 
 def test_a_killed_run_is_continued_and_is_not_live_before(publish_version, tmp_path):
-    root, where, rows = tmp_path / "index", place_in(tmp_path), 2 * milvus.BATCH + 500
+    root, where, rows = tmp_path / "index", place_in(tmp_path), 2 * milvus_publish.BATCH + 500
     codes = clustered(np.random.default_rng(2), rows)
     folder = publish_version(root, codes=codes)
     command = [sys.executable, "-c", KILLED, root, where.uri]
@@ -176,26 +178,26 @@ def test_a_killed_run_is_continued_and_is_not_live_before(publish_version, tmp_p
         with pytest.raises(VersionError, match=f"holds {rows - 500} of {rows} rows"):
             wrong()
     assert Index(root).live() is None
-    assert milvus.publish(Index(root), "1.0.0", where) == 500
-    assert milvus.publish(Index(root), "1.0.0", where) == 0
+    assert milvus_publish.publish(Index(root), "1.0.0", where) == 500
+    assert milvus_publish.publish(Index(root), "1.0.0", where) == 0
     assert activate(root, "1.0.0", where) is None
     assert Index(root).live() == "1.0.0"
     index = MilvusVersion(folder, where)
-    for row in (0, milvus.BATCH, rows - 1):
+    for row in (0, milvus_publish.BATCH, rows - 1):
         np.testing.assert_array_equal(index.code(row), codes[row])
 
 
 def test_another_build_is_neither_answered_from_nor_replaced_unasked(publish_version, tmp_path):
     root, where = tmp_path / "index", place_in(tmp_path)
     publish_version(root)
-    assert milvus.publish(Index(root), "1.0.0", where) == 3
+    assert milvus_publish.publish(Index(root), "1.0.0", where) == 3
     codes = np.full((4, 8), 7, np.uint8)
     folder = publish_version(root, codes=codes, replace=True)
     with pytest.raises(VersionError, match="made from another build"):
         MilvusVersion(folder, where)
     with pytest.raises(VersionError, match="--force"):
-        milvus.publish(Index(root), "1.0.0", where)
-    assert milvus.publish(Index(root), "1.0.0", where, replace=True) == 4
+        milvus_publish.publish(Index(root), "1.0.0", where)
+    assert milvus_publish.publish(Index(root), "1.0.0", where, replace=True) == 4
     np.testing.assert_array_equal(MilvusVersion(folder, where).code(3), codes[3])
 
 
@@ -203,26 +205,22 @@ def test_a_damaged_version_is_not_published(publish_version, tmp_path):
     folder = publish_version(tmp_path / "index")
     (folder / "index.bin").write_bytes(b"")
     with pytest.raises(VersionError, match="damaged"):
-        milvus.publish(Index(tmp_path / "index"), "1.0.0", place_in(tmp_path))
+        milvus_publish.publish(Index(tmp_path / "index"), "1.0.0", place_in(tmp_path))
 
 
-def test_the_follower_answers_from_milvus_and_refuses_what_is_not_there(
-    publish_version, tmp_path, monkeypatch
-):
+def test_the_follower_answers_from_milvus_and_refuses_what_is_not_there(publish_version, tmp_path):
     root, where = tmp_path / "index", place_in(tmp_path)
     folder = publish_version(root, "1.0.0")
     publish_version(root, "1.1.0")
-    milvus.publish(Index(root), "1.0.0", where)
+    milvus_publish.publish(Index(root), "1.0.0", where)
     activate(root, "1.0.0", where)
     # A service needs no more of the folder than this.
     kept = {"manifest.json", "model.pt", "model.json"}
     for file in folder.iterdir():
         if file.name not in kept:
             file.unlink()
-    monkeypatch.setenv("EFISS_BACKEND", "milvus")
-    monkeypatch.setenv("EFISS_MILVUS_URI", where.uri)
-    follower = Follower(Index(root), None, "cpu")
-    index = follower.serving.index
+    follower = Follower(Index(root), None, "cpu", where)
+    index = follower.serving.opened
     assert type(index) is MilvusVersion
     codes = follower.serving.model.codes(np.zeros((1, 8, 8, 3), np.uint8))
     assert sorted(index.search(codes, 3)[0][0]) == [0, 1, 2]
@@ -231,7 +229,7 @@ def test_the_follower_answers_from_milvus_and_refuses_what_is_not_there(
     Index(root).activate("1.1.0")  # as without --backend milvus
     follower.check()
     assert follower.serving.version == "1.0.0"
-    milvus.publish(Index(root), "1.1.0", where)
+    milvus_publish.publish(Index(root), "1.1.0", where)
     activate(root, "1.1.0", where)
     follower.check()
     assert follower.serving.version == "1.1.0"
@@ -239,9 +237,9 @@ def test_the_follower_answers_from_milvus_and_refuses_what_is_not_there(
 
 def activate(root: Path, version: str, where: Place) -> str | None:
     """As `searcher.switch.activate`, without waiting for workers."""
-    milvus.check(Index(root), version, where)
+    milvus.check(Index(root).folder(version), where)
     before = Index(root).activate(version)
-    milvus.point_alias(where, version)
+    milvus_publish.point_alias(where, version)
     return before
 
 
@@ -289,7 +287,7 @@ def test_a_missing_package_is_named(publish_version, tmp_path, monkeypatch, name
     publish_version(tmp_path / "index")
     monkeypatch.setitem(sys.modules, name, None)  # how Python marks what cannot be imported
     with pytest.raises(VersionError, match=r"pip install 'efiss-ai\[milvus\]'"):
-        milvus.publish(Index(tmp_path / "index"), "1.0.0", place_in(tmp_path))
+        milvus_publish.publish(Index(tmp_path / "index"), "1.0.0", place_in(tmp_path))
 
 
 # -- a server that goes away ---------------------------------------------------------------------
@@ -327,7 +325,7 @@ def lite(tmp_path):
 def test_a_server_that_went_away_is_found_again(publish_version, tmp_path, lite):
     folder = publish_version(tmp_path / "index")
     where = Place(lite.uri)
-    milvus.publish(Index(tmp_path / "index"), "1.0.0", where)
+    milvus_publish.publish(Index(tmp_path / "index"), "1.0.0", where)
     index, code = MilvusVersion(folder, where), np.zeros(8, np.uint8)
     before = index.select(code, 3)
     lite.kill()

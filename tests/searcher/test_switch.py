@@ -307,8 +307,8 @@ def test_no_answer_mixes_versions_while_they_change(root, follower):
     def ask():
         while not stop.is_set():
             serving = follower.serving
-            rows, _ = serving.index.search(serving.index.code(0)[None], 3)
-            if serving.version != serving.index.manifest.version or len(set(rows[0])) != 3:
+            rows, _ = serving.opened.search(serving.opened.code(0)[None], 3)
+            if serving.version != serving.opened.manifest.version or len(set(rows[0])) != 3:
                 mixed.append(serving.version)
 
     threads = [threading.Thread(target=ask) for _ in range(4)]

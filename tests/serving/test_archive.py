@@ -29,7 +29,7 @@ def test_the_archive_holds_the_version_its_model_and_the_program(catalogue):
         manifest = json.loads(archive.read("MAR-INF/MANIFEST.json"))
     assert manifest["model"]["modelName"] == "image-retrieval-v1.0"
     wanted = {"version/index.bin", "version/model.pt", "version/manifest.json",
-              "hashing/picture.py", "searcher/search.py", "handlers/request.py"}  # fmt: skip
+              "hashing/picture.py", "searcher/opened.py", "handlers/request.py"}  # fmt: skip
     assert wanted <= names and not [name for name in names if "__pycache__" in name]
 
 

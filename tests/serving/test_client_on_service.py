@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from efiss_client import Client, ServiceError
-from searcher.search import open_version
+from searcher import open_version
 from tests.drawing import draw
 from tests.handlers.ranking import IMPORTED, shop_of
 from tests.pictures import encoded

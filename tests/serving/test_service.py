@@ -19,8 +19,8 @@ from PIL import Image
 
 from efiss_client import PATH
 from hashing.codes import hamming, pack
+from searcher import open_version
 from searcher.index import Index
-from searcher.search import open_version
 from tests.dashboard import expressions, metrics_in
 from tests.drawing import draw
 from tests.pictures import encoded

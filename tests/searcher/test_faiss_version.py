@@ -1,4 +1,5 @@
-"""Search in an opened version, against a look at every row."""
+"""Search in the files of a version, against a look at every row; `test_opened` has what is the
+same in Milvus."""
 
 import dataclasses
 import functools
@@ -16,57 +17,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from searcher import open_version, tables
-from searcher.search import Selection
+from searcher.opened import Selection
 from searcher.version import VersionError
 from tests.brute_force import (
     all_equal,
+    assert_exact,
+    assert_exact_by_similarity,
     clustered,
+    coarse,
     complements,
     distances_to,
+    fine,
     one_distance,
+    outputs_for,
     queries_for,
     ranking,
     uniform,
+    wide,
 )
-
-
-def assert_exact(index, codes, queries, k, outputs=None):
-    """The first k of all rows by (distance, -similarity, row), padded with -1."""
-    rows, distances = index.search(queries, k, outputs)
-    assert (rows.dtype, rows.shape) == (np.int64, (len(queries), k))
-    assert (distances.dtype, distances.shape) == (np.int32, (len(queries), k))
-    for i, query in enumerate(queries):
-        first, its = ranking(codes, query, k, None if outputs is None else outputs[i])
-        missing = (0, k - len(first))
-        np.testing.assert_array_equal(distances[i], np.pad(its, missing, constant_values=-1))
-        np.testing.assert_array_equal(rows[i], np.pad(first, missing, constant_values=-1))
-
-
-def fine(rng, shape):
-    return np.abs(rng.normal(size=shape)) + 1e-3
-
-
-def coarse(rng, shape):
-    """So few values that many rows are equally similar too."""
-    return rng.integers(1, 4, shape)
-
-
-def wide(rng, shape):
-    """Some outputs weigh nothing beside others."""
-    return 10.0 ** rng.integers(-30, 30, shape)
-
-
-def outputs_for(rng, codes, count, magnitudes=fine):
-    """Outputs of queries: a third with the signs of a row, a third near one, a third anything."""
-    bits = np.unpackbits(uniform(rng, count), axis=1)
-    bits[::3] = np.unpackbits(codes[rng.integers(0, len(codes), len(bits[::3]))], axis=1)
-    near = np.unpackbits(codes[rng.integers(0, len(codes), len(bits[1::3]))], axis=1)
-    bits[1::3] = near ^ (rng.random(near.shape) < 0.05)
-    return ((bits * 2.0 - 1) * magnitudes(rng, bits.shape)).astype(np.float32)
-
-
-def assert_exact_by_similarity(index, codes, outputs, k):
-    assert_exact(index, codes, np.packbits(outputs > 0, axis=1), k, outputs)
 
 
 @settings(max_examples=25)
@@ -205,17 +173,6 @@ def test_a_shop_of_few_rows_is_answered_from_them_alone(large):
     assert large.index.ways["rows"] == before + 1
 
 
-def test_one_picture_a_product_its_nearest(publish_version, tmp_path):
-    """Products of one distance: of each its first row, though one product has most rows."""
-    codes = np.zeros((5000, 8), np.uint8)
-    paths = [f"data/a/1_{row}.jpg" for row in range(4998)] + ["data/b/1_x.jpg", "data/a/2_x.jpg"]
-    index = open_version(publish_version(tmp_path, codes=codes, paths=paths))
-    rows, _ = index.select(codes[0], 10, None, Selection(by_product=True))
-    assert rows.tolist() == [0, 4998, 4999]
-    rows, _ = index.select(codes[0], 2, None, Selection(by_product=True))
-    assert rows.tolist() == [0, 4998]
-
-
 def test_threads_share_the_tables(large):
     queries = queries_for(np.random.default_rng(9), large.codes, 6)
     wanted = [ranking(large.codes, query, 10)[0] for query in queries]
@@ -284,159 +241,6 @@ def test_what_no_lookup_finds_well_enough_is_scanned(publish_version, tmp_path, 
     assert_exact(index, codes, queries_for(np.random.default_rng(1), codes, 20), 10)
 
 
-# -- the order of equal distances ----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("ties", [3, 99, 100, 101, 102, 103, 5000])
-def test_the_most_similar_of_many_equal_distances_wins_wherever_it_stands(
-    publish_version, tmp_path, ties
-):
-    # All rows differ from the query in one bit; the last row in the one that weighs least.
-    bits = np.zeros((ties, 64), np.uint8)
-    bits[:-1, 5], bits[-1, 40] = 1, 1
-    index = open_version(publish_version(tmp_path, codes=np.packbits(bits, axis=1)))
-    outputs = np.full((1, 64), -1, np.float32)
-    outputs[0, 40] = -0.5
-    rows, distances = index.search(np.zeros((1, 8), np.uint8), 2, outputs)
-    assert (rows.tolist(), distances.tolist()) == ([[ties - 1, 0]], [[1, 1]])
-
-
-def test_equal_similarities_come_in_row_order(publish_version, tmp_path):
-    codes = np.packbits(np.eye(64, dtype=bool)[::-1], axis=1)
-    index = open_version(publish_version(tmp_path, codes=codes))
-    for outputs in (np.full((1, 64), -0.3, np.float32), np.zeros((1, 64), np.float32)):
-        rows, _ = index.search(np.zeros((1, 8), np.uint8), 64, outputs)
-        assert rows.tolist() == [list(range(64))]
-
-
-def test_distance_comes_before_similarity(publish_version, tmp_path):
-    # Row 0 differs in one bit that weighs much, row 1 in two that weigh nearly nothing.
-    codes = np.array([[0b1000_0000] + [0] * 7, [0b0110_0000] + [0] * 7], np.uint8)
-    index = open_version(publish_version(tmp_path, codes=codes))
-    outputs = np.full((1, 64), -0.01, np.float32)
-    outputs[0, 0] = -5
-    rows, distances = index.search(np.zeros((1, 8), np.uint8), 2, outputs)
-    assert (rows.tolist(), distances.tolist()) == ([[0, 1]], [[1, 2]])
-
-
-def test_with_outputs_a_query_is_answered_the_same_alone_in_a_batch_and_again(
-    publish_version, tmp_path
-):
-    rng = np.random.default_rng(3)
-    codes = clustered(rng, 5000)
-    index = open_version(publish_version(tmp_path, codes=codes))
-    outputs = outputs_for(rng, codes, 70, coarse)
-    queries = np.packbits(outputs > 0, axis=1)
-    together = index.search(queries, 25, outputs)
-    for _ in range(2):
-        for i in range(len(queries)):
-            alone = index.search(queries[i : i + 1], 25, outputs[i : i + 1])
-            for whole, one in zip(together, alone, strict=True):
-                np.testing.assert_array_equal(whole[i], one[0])
-
-
-def test_the_scale_of_the_outputs_does_not_matter(publish_version, tmp_path):
-    rng = np.random.default_rng(11)
-    codes = clustered(rng, 3000)
-    index = open_version(publish_version(tmp_path, codes=codes))
-    outputs = outputs_for(rng, codes, 6)
-    queries = np.packbits(outputs > 0, axis=1)
-    rows, _ = index.search(queries, 200, outputs)
-    np.testing.assert_array_equal(index.search(queries, 200, outputs * 4)[0], rows)
-    np.testing.assert_array_equal(index.search(queries, 200, outputs / 2**100)[0], rows)
-
-
-def test_more_than_there_are_gives_all_rows(publish_version, tmp_path):
-    codes = np.array([[255] * 8, [0] * 8, [1] + [0] * 7], np.uint8)
-    index = open_version(publish_version(tmp_path, codes=codes))
-    rows, distances = index.search(np.zeros((1, 8), np.uint8), 5)
-    assert rows.tolist() == [[1, 2, 0, -1, -1]]
-    assert distances.tolist() == [[0, 1, 64, -1, -1]]
-
-
-def test_equal_distances_come_in_row_order(publish_version, tmp_path):
-    # One bit away each, whichever bit it is; the last row is the nearest.
-    codes = np.packbits(np.vstack([np.eye(64, dtype=bool)[::-1], np.zeros((1, 64), bool)]), axis=1)
-    index = open_version(publish_version(tmp_path, codes=codes))
-    rows, _ = index.search(np.zeros((1, 8), np.uint8), 65)
-    assert rows.tolist() == [[64, *range(64)]]
-
-
-def test_a_query_is_answered_the_same_alone_and_in_a_batch(publish_version, tmp_path):
-    rng = np.random.default_rng(3)
-    codes = clustered(rng, 5000)
-    index = open_version(publish_version(tmp_path, codes=codes))
-    queries = queries_for(rng, codes, 70)
-    together = index.search(queries, 25)
-    for i in range(len(queries)):
-        for whole, alone in zip(together, index.search(queries[i : i + 1], 25), strict=True):
-            np.testing.assert_array_equal(whole[i], alone[0])
-
-
-def test_no_queries_no_answers(publish_version, tmp_path):
-    index = open_version(publish_version(tmp_path))
-    rows, distances = index.search(np.empty((0, 8), np.uint8), 3)
-    assert rows.shape == distances.shape == (0, 3)
-    rows, distances = index.search(np.empty((0, 8), np.uint8), 3, np.empty((0, 64), np.float32))
-    assert rows.shape == distances.shape == (0, 3)
-
-
-def test_queries_need_not_lie_together_in_memory(publish_version, tmp_path):
-    rng = np.random.default_rng(4)
-    codes = uniform(rng, 100)
-    index = open_version(publish_version(tmp_path, codes=codes))
-    assert_exact(index, codes, np.repeat(uniform(rng, 4), 2, axis=1)[:, ::2], 10)
-
-
-@pytest.mark.parametrize(
-    ("codes", "k"),
-    [
-        (np.zeros((1, 8), np.uint8), 0),
-        (np.zeros(8, np.uint8), 1),
-        (np.zeros((1, 64), np.uint8), 1),
-        (np.zeros((1, 8), np.int64), 1),
-    ],
-)
-def test_what_is_no_query_is_refused(publish_version, tmp_path, codes, k):
-    index = open_version(publish_version(tmp_path))
-    with pytest.raises(ValueError, match=r"codes uint8 \[n, 8\] and k of at least 1"):
-        index.search(codes, k)
-
-
-@pytest.mark.parametrize(
-    ("outputs", "message"),
-    [
-        (np.ones((1, 64)), r"outputs float32 \[2, 64\] .*not float64 \[1, 64\]"),
-        (np.ones((2, 64)), r"not float64"),
-        (np.ones((2, 8), np.float32), r"not float32 \[2, 8\]"),
-        (np.ones(64, np.float32), r"not float32 \[64\]"),
-        (np.zeros((2, 64), np.float32), "not the signs"),  # codes below: a one in the last bit
-        (np.ones((2, 64), np.float32), "not the signs"),
-    ],
-)
-def test_outputs_that_are_not_the_codes_are_refused(publish_version, tmp_path, outputs, message):
-    index = open_version(publish_version(tmp_path))
-    with pytest.raises(ValueError, match=message):
-        index.search(np.array([[0] * 7 + [1]] * 2, np.uint8), 1, outputs)
-
-
-def test_outputs_that_are_no_numbers_weigh_nothing(publish_version, tmp_path):
-    codes = np.packbits(np.eye(64, dtype=bool), axis=1)
-    index = open_version(publish_version(tmp_path, codes=codes))
-    outputs = np.full((1, 64), -1, np.float32)
-    outputs[0, [7, 9]] = np.nan
-    rows, _ = index.search(np.zeros((1, 8), np.uint8), 4, outputs)
-    assert rows.tolist() == [[7, 9, 0, 1]]
-
-
-def test_rows_have_their_path_and_code(publish_version, tmp_path):
-    codes = uniform(np.random.default_rng(5), 4)
-    paths = ["a.jpg", "data/ý/日本.jpg", "\udcff\udcfe.jpg", "two\nlines.jpg"]
-    index = open_version(publish_version(tmp_path, codes=codes, paths=paths))
-    assert [index.path(row) for row in range(4)] == paths
-    assert [index.code(row).tolist() for row in np.arange(4)] == codes.tolist()
-
-
 def mapped(folder):
     """Names of a folder's files that are in this process's memory, and how much of each was read:
     name -> kB."""
@@ -470,49 +274,6 @@ def test_everything_large_is_mapped_and_nothing_large_read(large, tmp_path):
     shop = Selection(shops=frozenset([f"shop{large.shops[0]}"]), by_product=True)
     assert len(index.select(query[0], 3, None, shop)[0]) == 3
     assert index.row(index.path(5)) == 5
-
-
-def test_two_versions_open_at_once(publish_version, tmp_path):
-    rng = np.random.default_rng(8)
-    one, two = uniform(rng, 50), uniform(rng, 80)
-    opened = [
-        open_version(publish_version(tmp_path, "1.0.0", codes=one)),
-        open_version(publish_version(tmp_path, "2.0.0", codes=two)),
-    ]
-    queries = uniform(rng, 5)
-    for _ in range(2):
-        assert_exact(opened[0], one, queries, 60)
-        assert_exact(opened[1], two, queries, 60)
-    assert [version.manifest.version for version in opened] == ["1.0.0", "2.0.0"]
-
-
-def test_threads_share_a_version(publish_version, tmp_path):
-    rng = np.random.default_rng(9)
-    codes = clustered(rng, 20_000)
-    index = open_version(publish_version(tmp_path, codes=codes))
-    outputs = outputs_for(rng, codes, 16)
-    queries = np.packbits(outputs > 0, axis=1)
-    wanted = [ranking(codes, query, 30)[0] for query in queries]
-    wanted_by_similarity = [
-        ranking(codes, query, 30, output)[0] for query, output in zip(queries, outputs, strict=True)
-    ]
-    wrong = []
-
-    def ask():
-        for i in itertools.islice(itertools.cycle(range(16)), 64):
-            rows, _ = index.search(queries[i : i + 1], 30)
-            if (rows[0] != wanted[i]).any():
-                wrong.append(i)
-            rows, _ = index.search(queries[i : i + 1], 30, outputs[i : i + 1])
-            if (rows[0] != wanted_by_similarity[i]).any():
-                wrong.append(i)
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
 
 
 def test_index_of_another_length_is_refused(publish_version, tmp_path):

@@ -1,0 +1,121 @@
+"""A version searched by FAISS in its own files, which workers on one machine share in memory."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from hashing.codes import CODE_BITS
+from searcher.nearest import ALL, FEW, Among
+from searcher.opened import (
+    EVERYTHING,
+    Ranked,
+    Selection,
+    check_query,
+    first_of_products,
+    in_order,
+    search_each,
+)
+from searcher.version import VersionError, check_sizes, open_index, read_manifest
+
+
+class FaissVersion:
+    """An `OpenVersion` that also has what only the files tell: all codes, hashes of the paths."""
+
+    def __init__(self, folder: Path):
+        """Raises VersionError; OSError, RuntimeError or ValueError when a file cannot be opened."""
+        self.manifest = read_manifest(folder)
+        if problems := check_sizes(folder, self.manifest):
+            raise VersionError(f"{folder} is not complete: " + "; ".join(problems))
+        self._nearest, self._columns = open_index(folder, self.manifest)
+
+    def search(
+        self, codes: np.ndarray, k: int, outputs: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return search_each(self._ranked, codes, k, outputs)
+
+    def select(
+        self,
+        code: np.ndarray,
+        count: int,
+        outputs: np.ndarray | None = None,
+        selection: Selection = EVERYTHING,
+    ) -> Ranked:
+        check_query(code[None], count, None if outputs is None else outputs[None])
+        ranked = functools.partial(
+            self._ranked,
+            code,
+            outputs=outputs,
+            farthest=selection.max_distance,
+            among=self._among(selection),
+        )
+        if not selection.by_product:
+            return ranked(count)
+        return first_of_products(ranked, self._columns.product_of, count, self.manifest.rows)
+
+    def path(self, row: int) -> str:
+        return self._columns.path(row)
+
+    def paths(self, rows: np.ndarray) -> list[str]:
+        return [self.path(row) for row in rows]
+
+    def row(self, path: str) -> int | None:
+        return self._columns.row(path)
+
+    def code(self, row: int) -> np.ndarray:
+        return self._nearest.codes[int(row)].copy()
+
+    @property
+    def shops(self) -> dict[str, int]:
+        return dict(zip(self._columns.shops, self._columns.rows_in.tolist(), strict=True))
+
+    @property
+    def ways(self) -> dict[str, int]:
+        return dict(self._nearest.ways)
+
+    @property
+    def codes(self) -> np.ndarray:
+        """The codes of all rows, memory-mapped: uint8 [rows, 8]."""
+        return self._nearest.codes
+
+    def lowest_hashed(self, count: int) -> list[int]:
+        """Rows of the paths whose hashes are the lowest: the same pictures version after version,
+        as long as they are in the catalogue."""
+        return self._columns.lowest_hashed(count)
+
+    def path_hashes(self) -> np.ndarray:
+        """int64 [rows]: a hash of every path, the same for the same path in this process."""
+        return np.fromiter(map(hash, self._columns.paths), np.int64, self.manifest.rows)
+
+    def _ranked(
+        self,
+        code: np.ndarray,
+        count: int,
+        outputs: np.ndarray | None,
+        farthest: int = CODE_BITS,
+        among: Among = ALL,
+    ) -> Ranked:
+        distances, rows = self._nearest.find(code, count, farthest, among)
+        codes = None if outputs is None else self._nearest.codes.take(rows, axis=0)
+        return in_order(rows, distances, count, outputs, codes)
+
+    def _among(self, selection: Selection) -> Among:
+        """The rows of the selected shops."""
+        if selection.shops is None and not selection.exclude_shops:
+            return ALL
+        numbers = self._columns.shops
+        is_chosen = np.full(len(numbers), selection.shops is None)
+        is_chosen[[numbers[name] for name in (selection.shops or ()) if name in numbers]] = True
+        is_chosen[[numbers[name] for name in selection.exclude_shops if name in numbers]] = False
+        if self._columns.rows_in[is_chosen].sum() > FEW * self.manifest.rows:
+            return Among(keep=lambda rows: is_chosen[self._columns.shop_of(rows)])
+        rows = [self._columns.rows_of(shop) for shop in np.flatnonzero(is_chosen).tolist()]
+        return Among(rows=np.concatenate(rows) if rows else np.empty(0, np.int64))
+
+
+def open_version(path: str | Path) -> FaissVersion:
+    """Open the version in the folder `path`.  Raises VersionError."""
+    try:
+        return FaissVersion(Path(path))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise VersionError(f"{path} cannot be opened: {error}") from error
