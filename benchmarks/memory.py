@@ -96,7 +96,7 @@ def _publish(root: Path, rows: int) -> tuple[Path, Path]:
     for number in (1, 2):
         click.echo(f"publishing version {number} of 2", err=True)
         codes, _ = synthetic.clustered(number, rows, 1)
-        folders.append(synthetic.publish(root, f"{number}.0.0", codes, DEFAULT))
+        folders.append(synthetic.published(root, f"{number}.0.0", codes, DEFAULT))
     return tuple(folders)
 
 
@@ -158,8 +158,9 @@ def _worker(
         held["second"] = open_version(folders[1])
 
     def ask():
-        for index in [one for one in held.values() if isinstance(one, OpenVersion)]:
-            _ask(index, random, queries)
+        for name in ("first", "second"):
+            if name in held:
+                _ask(held[name], random, queries)
 
     def drop_first():
         del held["first"]

@@ -230,7 +230,7 @@ def _published(
             folders[mode] = root / "1.0.0"
             if not folders[mode].exists():
                 _say(f"publishing a version in the mode {mode!r}")
-                synthetic.publish(root, "1.0.0", codes, mode)
+                synthetic.published(root, "1.0.0", codes, mode)
         yield folders
 
 

@@ -55,8 +55,8 @@ def service(model_path: Path, rows: int, queries: int, clients: tuple[int, ...],
         folder = Path(name)
         codes, asked = synthetic.clustered(0, rows, 1000)
         model = find_model(model_path)
-        synthetic.publish(folder / "index", "0.0.1", codes[:10], DEFAULT, model)  # in the archive
-        synthetic.publish(folder / "index", "1.0.0", codes, DEFAULT, model)
+        synthetic.published(folder / "index", "0.0.1", codes[:10], DEFAULT, model)  # in the archive
+        synthetic.published(folder / "index", "1.0.0", codes, DEFAULT, model)
         Index(folder / "index").activate("1.0.0")
         write_archive(Index(folder / "index"), "0.0.1", folder / "store")
         settings = Settings.from_environment()

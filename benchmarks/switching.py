@@ -109,7 +109,7 @@ def _publish_all(root: Path, rows: int, model: Path, folder: Path) -> None:
     for number, name in enumerate(NAMES):
         codes, _ = synthetic.clustered(number, rows, 1)
         own = _other_model(model, folder) if name == OTHER_MODEL else model
-        synthetic.publish(root, name, codes, DEFAULT, own)
+        synthetic.published(root, name, codes, DEFAULT, own)
     with open(root / DAMAGED / "index.bin", "r+b") as file:
         file.seek(1000)
         file.write(b"\0" * 1000)

@@ -9,7 +9,7 @@ from hashing.codes import CODE_BYTES
 from hashing.model import read_sidecar
 from searcher.columns import Paths
 from searcher.index import Index
-from searcher.publish import Contents
+from searcher.publish import Contents, publish
 
 SHOPS = 3000
 ROWS_A_CENTRE, SPREAD, AWAY = 50, 0.06, 0.03
@@ -63,7 +63,7 @@ def _paths_of_shops(rows: int) -> Iterator[tuple[bytes, np.ndarray]]:
         yield b"".join(own), np.array([len(path) for path in own], np.uint64)
 
 
-def publish(
+def published(
     root: Path, version: str, codes: np.ndarray, index_mode: str, model: Path | None = None
 ) -> Path:
     """A version of these codes in the index folder `root`, as if `model` had made them: its

@@ -173,7 +173,7 @@ def test_follows_current(root):
         assert follower.serving.version == version
         assert acknowledged(root) == word(version, version)
     # A request that began before goes on with what it began with.
-    assert first.index.search(np.zeros((1, 8), np.uint8), 1)[0].tolist() == [[0]]
+    assert first.opened.search(np.zeros((1, 8), np.uint8), 1)[0].tolist() == [[0]]
 
 
 def test_looks_without_opening_anything(root, monkeypatch):
@@ -359,7 +359,7 @@ def test_the_two_asked_for_last_stay_open(pinning, root, publish_version):
     three = pinning.pinned("1.3.0")
     assert pinning.pinned("1.1.0") is one and pinning.pinned("1.3.0") is three
     assert pinning.pinned("1.2.0") is not two
-    assert two.index.search(np.zeros((1, 8), np.uint8), 1)[0].tolist() == [
+    assert two.opened.search(np.zeros((1, 8), np.uint8), 1)[0].tolist() == [
         [0]
     ]  # who has it, has it
 
