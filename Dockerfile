@@ -105,7 +105,8 @@ COPY serving serving
 COPY efiss_client.py ./
 COPY admin admin
 COPY efiss efiss
-RUN python3 -m compileall -q admin benchmarks efiss handlers hashing indexer searcher
+RUN python3 -m compileall -q \
+        admin benchmarks efiss handlers hashing indexer machine photographs searcher serving
 ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
     PYTHONUNBUFFERED=1 \

@@ -228,5 +228,6 @@ def _show(steps: Steps, url: str, page: str, photo: Photograph, answer: Answer) 
         "    curl -s -H 'Content-Type: application/json' --data-binary @- "
         f"{url}{PATH}\n"
     )
-    click.echo("  .venv/bin/efiss search PHOTO --sheet results.png\n")
+    program = _shown(Path(sys.executable).with_name("efiss"))
+    click.echo(f"  {program} search PHOTO --sheet results.png\n")
     click.echo("Ctrl-C stops the service.")

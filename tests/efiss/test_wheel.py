@@ -81,6 +81,7 @@ def test_demo_serve_and_admin_run_in_an_empty_folder(program, tmp_path):
     with running(program, "demo", tmp_path, **own) as log:
         first = next(line for line in log.read_text().splitlines() if line.startswith("   1 "))
         assert (tmp_path / first.split()[-1]).is_file()
+        assert f"\n  {program} search PHOTO " in log.read_text()
         page = httpx.get(f"http://127.0.0.1:{port + 1}/")
         assert page.status_code == 200 and "Search by photo" in page.text
     with running(program, "serve", tmp_path, **own), running(program, "admin", tmp_path, **own):
