@@ -51,30 +51,39 @@ class ServiceError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A picture of the catalogue.  path: as the catalogue spells it; bytes that are not UTF-8 are
-    surrogates, as `os.fsencode` takes them.  distance: bits in which the codes differ, 0-64."""
+    """A picture of the catalogue."""
 
     path: str
+    """As the catalogue spells it; bytes that are not UTF-8 are surrogates, as `os.fsencode` takes
+    them."""
     distance: int
+    """Bits in which the codes differ, 0-64."""
+    similarity: float | None = None
+    """By both codes, -1 to 1; None where there is no longer code."""
+    match: str | None = None
+    """`same`, `alike` or `far`; None where the model does not say what is near."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What the service found.
-
-    version: of the index that answered.  results: best first.  code: the query's, 16 hex digits.
-    ms: milliseconds of each step.  cropped_image: of a query with a box, JPEG of the part that was
-    searched by.  request_id: under which the service's log has the request.  raw: the JSON object
-    as it came.
-    """
+    """What the service found."""
 
     version: str
+    """Of the index that answered."""
     results: list[Result]
+    """Best first."""
     code: str
+    """The query's, 16 hex digits."""
     ms: dict[str, float]
+    """Milliseconds of each step."""
     cropped_image: bytes | None
+    """Of a query with a box, JPEG of the part that was searched by."""
     request_id: str | None
+    """Under which the service's log has the request."""
     raw: dict = dataclasses.field(repr=False)
+    """The JSON object as it came."""
+    rank: str | None = None
+    """`distance` or `fine`, what ordered the results; None of a service that knows no ranks."""
 
 
 class Client:
@@ -127,13 +136,15 @@ class Client:
         shops: Sequence[str] | None = None,
         exclude_shops: Sequence[str] | None = None,
         group_by: str | None = None,
+        rank: str | None = "fine",
         index_database_version: str | None = None,
     ) -> Answer:
         """Ask by one of image, code and like.  The fields are those of docs/queries.md, and what is
         None is not sent.
 
         image: the path of a file, the bytes of one, or a PIL image.  code: 16 hex digits.  like: a
-        path of the catalogue.  Raises ServiceError; OSError when the file cannot be read.
+        path of the catalogue.  rank: a service that does not know the field is asked again without
+        it.  Raises ServiceError; OSError when the file cannot be read.
         """
         fields = {
             "image": None if image is None else base64.b64encode(_encoded(image)).decode("ascii"),
@@ -147,17 +158,21 @@ class Client:
             "shops": shops,
             "exclude_shops": exclude_shops,
             "group_by": group_by,
+            "rank": rank,
             "index_database_version": index_database_version,
             "debug": True,  # distances, code and times
         }
-        # In ASCII: the surrogates of a path cannot be encoded as UTF-8.
-        body = json.dumps({name: value for name, value in fields.items() if value is not None})
-        return self._ask(body.encode("ascii"))
+        deadline = time.monotonic() + self._timeout
+        try:
+            return self._ask(_body(fields), deadline)
+        except ServiceError as error:
+            if rank is None or not _knows_no_rank(error):
+                raise
+        return self._ask(_body(fields | {"rank": None}), deadline)
 
-    def _ask(self, body: bytes) -> Answer:  # type: ignore[return]  # count() has no end
+    def _ask(self, body: bytes, deadline: float) -> Answer:  # type: ignore[return]  # see count()
         """The answer, at the first attempt or a later one: a search changes nothing, so to repeat
         it does no harm."""
-        deadline = time.monotonic() + self._timeout
         for attempt in itertools.count():
             try:
                 return self._asked_once(body, deadline)
@@ -212,6 +227,17 @@ class Client:
         )
 
 
+def _body(fields: dict) -> bytes:
+    # In ASCII: the surrogates of a path cannot be encoded as UTF-8.
+    given = {name: value for name, value in fields.items() if value is not None}
+    return json.dumps(given).encode("ascii")
+
+
+def _knows_no_rank(error: ServiceError) -> bool:
+    """Whether a service of before refused the field."""
+    return error.kind == "unknown_field" and str(error).startswith('unknown field "rank"')
+
+
 def _checked(url: str) -> str:
     """The URL without a slash at its end."""
     try:
@@ -250,16 +276,23 @@ def _encoded(image) -> bytes:
 
 
 def _answer(raw: dict, request_id: str | None) -> Answer:
-    pairs = zip(raw["relevant"], raw["distances"], strict=True)
+    count = len(raw["relevant"])
+    columns = (
+        raw["relevant"],
+        raw["distances"],
+        raw.get("similarities", [None] * count),
+        raw.get("match", [None] * count),
+    )
     cropped = raw.get("cropped_image")
     return Answer(
         version=raw["index_database_version"],
-        results=[Result(path, distance) for path, distance in pairs],
+        results=[Result(*values) for values in zip(*columns, strict=True)],
         code=raw["code"],
         ms=raw["ms"],
         cropped_image=None if cropped is None else base64.b64decode(cropped),
         request_id=request_id,
         raw=raw,
+        rank=raw.get("rank"),
     )
 
 

@@ -16,7 +16,8 @@ from PIL import Image
 
 from handlers.request import Query, RequestError
 from hashing.codes import CODE_BITS, CODE_BYTES, pack
-from hashing.model import Model
+from hashing.model import Model, Sidecar
+from searcher import order
 from searcher.live import Serving
 from searcher.opened import OpenVersion
 
@@ -26,22 +27,25 @@ CROPPED_EDGE = 640
 
 @dataclasses.dataclass
 class Job:
-    """A query and what the steps made of it.
-
-    query: None until it was read.  serving: the version to answer from.  ms: milliseconds of each
-    step.  pixels: of an image, model input uint8 [edge, edge, 3].  code: uint8 [8].  outputs: of an
-    image, float32 [64].  cropped: JPEG of the part of the image that the box marks.  distances: of
-    the results, in bits.
-    """
+    """A query and what the steps made of it."""
 
     query: Query | None
+    """None until it was read."""
     serving: Serving
+    """The version to answer from."""
     ms: dict[str, float]
+    """Milliseconds of each step."""
     pixels: np.ndarray | None = None
+    """Of an image, model input uint8 [edge, edge, 3]."""
     code: np.ndarray | None = None
+    """uint8 [8]."""
     outputs: np.ndarray | None = None
+    """Of an image, or what stands for those of a row that has a longer code: float32 [64], [320].
+    """
     cropped: bytes | None = None
+    """JPEG of the part of the image that the box marks."""
     distances: list[int] | None = None
+    """Of the results, in bits."""
 
 
 @contextlib.contextmanager
@@ -72,7 +76,7 @@ def begin(job: Job, max_pixels: int) -> None:
                 f"version {job.serving.version} has no picture with the path of like; give one as "
                 "an answer of this version spells it",
             )
-        job.code = opened.code(row)
+        job.code, job.outputs = opened.code(row), opened.outputs(row)
     elif model is None:
         raise RequestError(
             409,
@@ -90,15 +94,16 @@ def run_model(jobs: list[Job]) -> None:
     start = time.perf_counter()
     outputs = jobs[0].serving.model.outputs(np.stack([job.pixels for job in jobs]))
     for job, code, own in zip(jobs, pack(outputs), outputs, strict=True):
-        job.code, job.outputs, job.pixels = code[:CODE_BYTES], own[:CODE_BITS], None
+        job.code, job.outputs, job.pixels = code[:CODE_BYTES], own, None
         job.ms["model"] = _since(start)
 
 
 def answer(job: Job) -> dict:
     """What the caller gets, ready for JSON."""
     query, opened = job.query, job.serving.opened
+    weight = _weight(job) if query.rank == "fine" else None
     with timed(job.ms, "search"):
-        rows, distances = page(opened, job.code, job.outputs, query)
+        rows, distances = page(opened, job.code, job.outputs, query, weight)
         found: dict = {
             "index_database_version": job.serving.version,
             "relevant": opened.paths(rows),
@@ -106,24 +111,51 @@ def answer(job: Job) -> dict:
     job.distances = distances.tolist()
     if query.debug:
         found |= {"distances": job.distances, "code": job.code.tobytes().hex(), "ms": job.ms}
+        asked = order.Query(job.code, job.outputs, weight)
+        found |= _explained(job, rows, order.is_fine(asked, opened.has_fine_codes))
     if job.cropped:
         found["cropped_image"] = base64.b64encode(job.cropped).decode("ascii")
     return found
 
 
+def _explained(job: Job, rows: np.ndarray, is_fine: bool) -> dict:
+    """Which rank the answer has, and how near its results are, by both codes and in a word."""
+    opened, model = job.serving.opened, job.serving.model
+    found: dict = {"rank": "fine" if is_fine else "distance"}
+    similar: list = [None] * len(rows)
+    if opened.has_fine_codes and job.outputs is not None and len(job.outputs) > CODE_BITS:
+        similar = opened.similarities(rows, job.outputs, _weight(job)).round(4).tolist()
+        found["similarities"] = similar
+    if model is not None and (match := model.sidecar.match) is not None:
+        found["match"] = [
+            match.word(distance, likeness if is_fine else None)
+            for distance, likeness in zip(job.distances or [], similar, strict=True)
+        ]
+    return found
+
+
+def _weight(job: Job) -> float:
+    model = job.serving.model
+    return Sidecar.rank_weight if model is None else model.sidecar.rank_weight
+
+
 def page(
-    opened: OpenVersion, code: np.ndarray, outputs: np.ndarray | None, query: Query
+    opened: OpenVersion,
+    code: np.ndarray,
+    outputs: np.ndarray | None,
+    query: Query,
+    weight: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of the ranked hits every d-th from `offset * d` on, d the diversity, top_k of them or as many
     as there are: rows int64 [f] and distances in bits int32 [f].
 
     A hit is a picture, by product the first of each product.  The ranking does not depend on the
-    page, so pages that follow each other are one long page.
+    page, so pages that follow each other are one long page.  weight: of rank `fine`.
     """
     step = query.diversity
     depth = (query.offset + query.top_k - 1) * step + 1
     rows, distances = opened.select(
-        code, min(depth, opened.manifest.rows), outputs, query.selection
+        code, min(depth, opened.manifest.rows), outputs, query.selection, weight
     )
     wanted = slice(query.offset * step, None, step)
     return rows[wanted], distances[wanted]

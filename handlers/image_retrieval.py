@@ -67,6 +67,7 @@ class ImageRetrievalHandler:
             _device(properties),
             milvus.place(),
         )
+        self._rank = settings.RANK.value()
         self._access_log = settings.ACCESS_LOG.value() == "on"
         self._metrics = Metrics(context)
         self._metrics.start()
@@ -108,7 +109,7 @@ class ImageRetrievalHandler:
 
     def _begin(self, job: Job, row: dict) -> None:
         with timed(job.ms, "parse"):
-            job.query = parse(row)
+            job.query = parse(row, self._rank)
         with timed(job.ms, "version"):
             if job.query.version is not None:
                 job.serving = self._pinned(job.query.version)

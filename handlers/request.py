@@ -42,8 +42,9 @@ _KINDS_OF_QUERY = ("image", "code", "like")
 _FIELDS = (
     *_KINDS_OF_QUERY,
     *("top_k", "topk", "debug", "diversity", "offset", "max_distance", "shops", "exclude_shops"),
-    *("group_by", "index_database_version", "box"),
+    *("group_by", "rank", "index_database_version", "box"),
 )
+RANKS = ("distance", "fine")
 _CODE = re.compile(r"[0-9a-fA-F]{16}")
 
 
@@ -59,25 +60,30 @@ class RequestError(Problem):
 
 @dataclasses.dataclass(frozen=True)
 class Query:
-    """A checked request.
-
-    One of image (the encoded picture's bytes), code (8 bytes) and like (a path of the catalogue);
-    the others are None.  top_k: 1-1000 answers wanted.  diversity: every d-th of the ranked hits is
-    returned, 1-100.  offset: so many answers are passed over first.  selection: which rows may be
-    answered.  version: the one to answer from, None for the live one.  box: left, top, right and
-    bottom of the part of the image to search by, 0-1.  debug: with distances, code and times.
-    """
+    """A checked request: one of image, code and like, the others None."""
 
     image: bytes | None = None
+    """The encoded picture's bytes."""
     code: bytes | None = None
+    """8 bytes."""
     like: str | None = None
+    """A path of the catalogue."""
     top_k: int = RANGES["top_k"].default
+    """1-1000 answers wanted."""
     diversity: int = RANGES["diversity"].default
+    """Every d-th of the ranked hits is returned, 1-100."""
     offset: int = RANGES["offset"].default
+    """So many answers are passed over first."""
     selection: Selection = EVERYTHING
+    """Which rows may be answered."""
     version: str | None = None
+    """The one to answer from, None for the live one."""
     box: picture.Box | None = None
+    """Left, top, right and bottom of the part of the image to search by, 0-1."""
+    rank: str = "distance"
+    """One of RANKS: what orders the answers."""
     debug: bool = False
+    """With distances, code and times."""
 
     @property
     def kind(self) -> str:
@@ -91,8 +97,10 @@ class Query:
         return self.offset > 0 or by_picture != EVERYTHING
 
 
-def parse(row: dict) -> Query:
+def parse(row: dict, rank: str = "distance") -> Query:
     """One request of a batch, as TorchServe hands it over, as a Query.  Raises RequestError.
+
+    rank: of a request that names none.
 
     row: {"data": …} for a multipart part named `data`, {"body": …} for every other body; the value
     is bytes, or what TorchServe already decoded (a dict for JSON, str for text).
@@ -107,6 +115,7 @@ def parse(row: dict) -> Query:
         offset=_offset(fields, top_k, diversity),
         selection=_selection(fields),
         version=_version(fields),
+        rank=_rank(fields, rank),
         debug=_debug(fields),
         box=_box(fields),
         **_searched_by(fields),
@@ -233,6 +242,13 @@ def _version(fields: dict) -> str | None:
             "index_database_version must be MAJOR.MINOR.PATCH, for example 1.5.0",
             value,
         )
+    return value
+
+
+def _rank(fields: dict, default: str) -> str:
+    value = fields.get("rank", default)
+    if value not in RANKS:
+        raise _bad("rank", 'rank must be "distance" or "fine"', value)
     return value
 
 

@@ -196,6 +196,12 @@ ACCESS_LOG = Setting(
     "on",
     "whether the log has a line of JSON for each request",
 )
+RANK = Setting(
+    "EFISS_RANK",
+    _choice("distance", "fine"),
+    "distance",
+    "what orders the answers to requests that do not say; see docs/queries.md",
+)
 BACKEND = Setting(
     "EFISS_BACKEND",
     _choice("faiss", "milvus"),
@@ -279,7 +285,7 @@ MODELS = Setting(
     "folder that models are taken from; for commands, in place of --model_path",
 )
 
-SERVE = (PORT, HOST, WORKERS, BATCH, BATCH_DELAY, HEAP, PIXELS, ACCESS_LOG)
+SERVE = (PORT, HOST, WORKERS, BATCH, BATCH_DELAY, HEAP, PIXELS, ACCESS_LOG, RANK)
 """What `efiss serve` goes by."""
 SEARCH = (BACKEND, MILVUS_URI, MILVUS_TOKEN)
 """What says where versions are searched; read by `searcher.milvus.place`."""
@@ -300,7 +306,7 @@ def unknown(environment: Mapping[str, str] = os.environ) -> list[str]:
     known = [setting.name for setting in TABLE]
     return [
         f"{name} is no setting and changes nothing; did you mean "
-        f"{difflib.get_close_matches(name, known, 1, cutoff=0.0)[0]}?"
+        f"{difflib.get_close_matches(name.upper(), known, 1, cutoff=0.0)[0]}?"
         for name in sorted(environment)
         if name.startswith("EFISS_")
         and name not in (*known, *_OF_TESTS)

@@ -102,6 +102,13 @@ def _shop_and_product(path: bytes) -> tuple[bytes, bytes]:
     return folder.rstrip(b"/").rpartition(b"/")[2], name.partition(b"_")[0]
 
 
+def open_fine_codes(folder: Path) -> np.ndarray | None:
+    """The longer codes of a version, memory-mapped: uint8 [rows, 32]; None where it has none, or
+    where they are not at hand.  Raises OSError, ValueError."""
+    path = folder / FINE_CODES
+    return open_memmap(path, mode="r") if path.exists() else None
+
+
 class Columns:
     """The columns of an opened version, read where they are asked for."""
 
@@ -112,9 +119,8 @@ class Columns:
         text = np.memmap(folder / PATHS, np.uint8, mode="r") if size else np.empty(0, np.uint8)
         self.paths = Paths(text, self._arrays["paths.offsets"])
         self._shops_text = (folder / SHOPS).read_bytes()
-        fine_codes = folder / FINE_CODES
-        self.fine_codes = open_memmap(fine_codes, mode="r") if fine_codes.exists() else None
-        """The longer codes, uint8 [rows, 32], of a version that has them."""
+        self.fine_codes = open_fine_codes(folder)
+        """Of a version that has them."""
 
     def problems(self, rows: int) -> list[str]:
         """Quick check that all columns have this number of rows, in words; none if they do."""

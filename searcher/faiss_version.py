@@ -5,17 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hashing.codes import CODE_BITS
+from hashing.codes import CODE_BITS, as_outputs, fine_similarity
 from searcher.nearest import ALL, FEW, Among
-from searcher.opened import (
-    EVERYTHING,
-    Ranked,
-    Selection,
-    check_query,
-    first_of_products,
-    in_order,
-    search_each,
-)
+from searcher.opened import EVERYTHING, Selection, first_of_products, search_each
+from searcher.order import Found, Query, Ranked, check_query, in_order, needed
 from searcher.version import VersionError, check_sizes, open_index, read_manifest
 
 
@@ -29,6 +22,10 @@ class FaissVersion:
             raise VersionError(f"{folder} is not complete: " + "; ".join(problems))
         self._nearest, self._columns = open_index(folder, self.manifest)
 
+    @property
+    def has_fine_codes(self) -> bool:
+        return self._columns.fine_codes is not None
+
     def search(
         self, codes: np.ndarray, k: int, outputs: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -40,18 +37,25 @@ class FaissVersion:
         count: int,
         outputs: np.ndarray | None = None,
         selection: Selection = EVERYTHING,
+        weight: float | None = None,
     ) -> Ranked:
         check_query(code[None], count, None if outputs is None else outputs[None])
         ranked = functools.partial(
             self._ranked,
-            code,
-            outputs=outputs,
+            Query(code, outputs, weight),
             farthest=selection.max_distance,
             among=self._among(selection),
         )
         if not selection.by_product:
             return ranked(count)
         return first_of_products(ranked, self._columns.product_of, count, self.manifest.rows)
+
+    def similarities(self, rows: np.ndarray, outputs: np.ndarray, weight: float) -> np.ndarray:
+        assert self._columns.fine_codes is not None
+        codes, fine_codes = (
+            column.take(rows, axis=0) for column in (self.codes, self._columns.fine_codes)
+        )
+        return fine_similarity(outputs, codes, fine_codes, weight)
 
     def path(self, row: int) -> str:
         return self._columns.path(row)
@@ -64,6 +68,11 @@ class FaissVersion:
 
     def code(self, row: int) -> np.ndarray:
         return self._nearest.codes[int(row)].copy()
+
+    def outputs(self, row: int) -> np.ndarray | None:
+        if self._columns.fine_codes is None:
+            return None
+        return as_outputs(np.concatenate([self.code(row), self._columns.fine_codes[int(row)]]))
 
     @property
     def shops(self) -> dict[str, int]:
@@ -89,15 +98,19 @@ class FaissVersion:
 
     def _ranked(
         self,
-        code: np.ndarray,
+        query: Query,
         count: int,
-        outputs: np.ndarray | None,
         farthest: int = CODE_BITS,
         among: Among = ALL,
     ) -> Ranked:
-        distances, rows = self._nearest.find(code, count, farthest, among)
-        codes = None if outputs is None else self._nearest.codes.take(rows, axis=0)
-        return in_order(rows, distances, count, outputs, codes)
+        wanted = needed(query, count, self.has_fine_codes)
+        distances, rows = self._nearest.find(query.code, wanted, farthest, among)
+        codes, fine_codes = self._nearest.codes[:0], None
+        if query.outputs is not None:
+            codes = self._nearest.codes.take(rows, axis=0)
+        if query.has_fine_outputs and self._columns.fine_codes is not None:
+            fine_codes = self._columns.fine_codes.take(rows, axis=0)
+        return in_order(Found(rows, distances, codes, fine_codes), query, count)
 
     def _among(self, selection: Selection) -> Among:
         """The rows of the selected shops."""

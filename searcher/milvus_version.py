@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hashing.codes import CODE_BITS
+from hashing.codes import CODE_BITS, FINE_BYTES, as_outputs, fine_similarity
+from searcher.columns import FINE_CODES, open_fine_codes
 from searcher.milvus import (
     Asking,
     Place,
@@ -19,16 +20,9 @@ from searcher.milvus import (
     path_of,
     text_of,
 )
-from searcher.opened import (
-    EVERYTHING,
-    Ranked,
-    Selection,
-    check_query,
-    first_of_products,
-    in_order,
-    search_each,
-)
-from searcher.version import read_manifest
+from searcher.opened import EVERYTHING, Selection, first_of_products, search_each
+from searcher.order import Found, Query, Ranked, check_query, in_order, needed
+from searcher.version import Manifest, VersionError, read_manifest
 
 MOST_HITS = 10_000
 """Rows that are asked for at once, at most: Milvus returns 16,384, milvus-lite one less."""
@@ -43,7 +37,7 @@ Hits = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 class MilvusVersion:
     """An `OpenVersion` that raises Unavailable besides, from every method.  Of the version's folder
-    it needs the manifest only."""
+    it needs the manifest only, and the longer codes where they are to order answers."""
 
     def __init__(self, folder: Path, where: Place):
         """Raises VersionError when the collection is not there, is of another build or incomplete;
@@ -51,9 +45,16 @@ class MilvusVersion:
         self.manifest = read_manifest(folder)
         self._asking = Asking(where)
         self._name = collection_of(self.manifest.version)
+        self._fine_codes = open_fine_codes(folder)
+        if self._fine_codes is not None:
+            _check_fine_codes(self._fine_codes, self.manifest)
         with self._asking:
             self._client = connect(where)
             check_complete(self._client, self.manifest)
+
+    @property
+    def has_fine_codes(self) -> bool:
+        return self._fine_codes is not None
 
     def search(
         self, codes: np.ndarray, k: int, outputs: np.ndarray | None = None
@@ -66,18 +67,23 @@ class MilvusVersion:
         count: int,
         outputs: np.ndarray | None = None,
         selection: Selection = EVERYTHING,
+        weight: float | None = None,
     ) -> Ranked:
         check_query(code[None], count, None if outputs is None else outputs[None])
         ranked = functools.partial(
             self._ranked,
-            code,
-            outputs=outputs,
+            Query(code, outputs, weight),
             farthest=selection.max_distance,
             among=_among(selection),
         )
         if not selection.by_product:
             return ranked(count)
         return first_of_products(ranked, self._product_of, count, self.manifest.rows)
+
+    def similarities(self, rows: np.ndarray, outputs: np.ndarray, weight: float) -> np.ndarray:
+        assert self._fine_codes is not None
+        codes = codes_of(self._column("bits", rows))
+        return fine_similarity(outputs, codes, self._fine_codes.take(rows, axis=0), weight)
 
     def path(self, row: int) -> str:
         return self.paths(np.array([row]))[0]
@@ -91,6 +97,11 @@ class MilvusVersion:
 
     def code(self, row: int) -> np.ndarray:
         return codes_of(self._column("bits", np.array([row])))[0]
+
+    def outputs(self, row: int) -> np.ndarray | None:
+        if self._fine_codes is None:
+            return None
+        return as_outputs(np.concatenate([self.code(row), self._fine_codes[row]]))
 
     @functools.cached_property
     def shops(self) -> dict[str, int]:
@@ -113,16 +124,19 @@ class MilvusVersion:
 
     def _ranked(
         self,
-        code: np.ndarray,
+        query: Query,
         count: int,
-        outputs: np.ndarray | None,
         farthest: int = CODE_BITS,
         among: str | None = "",
     ) -> Ranked:
         if among is None:
             return np.empty(0, np.int64), np.empty(0, np.int32)
-        rows, distances, codes = self._nearest_rows(code, count, farthest, among)
-        return in_order(rows, distances, count, outputs, codes)
+        wanted = needed(query, count, self.has_fine_codes)
+        rows, distances, codes = self._nearest_rows(query.code, wanted, farthest, among)
+        fine_codes = None
+        if query.has_fine_outputs and self._fine_codes is not None:
+            fine_codes = self._fine_codes.take(rows, axis=0)
+        return in_order(Found(rows, distances, codes, fine_codes), query, count)
 
     def _product_of(self, rows: np.ndarray) -> np.ndarray:
         return np.array(self._column("product", rows), np.int64)
@@ -188,6 +202,14 @@ class MilvusVersion:
     def _ask(self, method: str, **arguments: Any) -> list[Any]:
         with self._asking:
             return getattr(self._client, method)(self._name, timeout=QUERY_SECONDS, **arguments)
+
+
+def _check_fine_codes(fine_codes: np.ndarray, manifest: Manifest) -> None:
+    if (fine_codes.dtype, fine_codes.shape) != (np.uint8, (manifest.rows, FINE_BYTES)):
+        raise VersionError(
+            f"{FINE_CODES} of version {manifest.version} holds {fine_codes.dtype} "
+            f"{list(fine_codes.shape)}; copy it again, or remove it to order by distance alone"
+        )
 
 
 def _among(selection: Selection) -> str | None:

@@ -1,8 +1,8 @@
 """An opened version, whatever searches in it, and the order that its answers have.
 
 `searcher.faiss_version` searches in the files on this machine, `searcher.milvus_version` in Milvus.
-A backend gives the nearest rows to a code with all that are as near as the last of them; the order
-of those, and one row a product, are made here for both.
+A backend gives the nearest rows to a code with all that are as near as the last of them; their
+order (`searcher.order`) and one row a product are made here for both.
 """
 
 import dataclasses
@@ -11,18 +11,13 @@ from typing import Protocol
 
 import numpy as np
 
-from hashing.codes import CODE_BITS, CODE_BYTES, LARGEST_SIMILARITY, pack, similarity
+from hashing.codes import CODE_BITS
+from searcher.order import Query, Ranked, check_query
 from searcher.version import Manifest
 
 MOST_OPEN = 2
 """Versions that stay open because somebody asked for them by number; what a removed version took on
 disk is free once it is closed."""
-
-_SIMILARITY_BITS = (2 * LARGEST_SIMILARITY).bit_length()
-_ROW_BITS = 63 - CODE_BITS.bit_length() - _SIMILARITY_BITS
-
-Ranked = tuple[np.ndarray, np.ndarray]
-"""Rows int64 [f] and their distances in bits int32 [f], in the order of an answer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +45,11 @@ class OpenVersion(Protocol):
     @property
     def manifest(self) -> Manifest: ...
 
+    @property
+    def has_fine_codes(self) -> bool:
+        """Whether rows have longer codes."""
+        ...
+
     def search(
         self, codes: np.ndarray, k: int, outputs: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -57,11 +57,12 @@ class OpenVersion(Protocol):
 
         With outputs they are ordered by (Hamming distance, -similarity, row), where similarity is
         that of `hashing.codes.similarity`: an order that means something among equal distances.
+        With the outputs of a longer code, in a version that `has_fine_codes`, it is by these.
         Of an approximate index (`manifest.index_mode`) some of the nearest rows may be missing.
 
-        codes: uint8 [n, 8].  outputs: float32 [n, 64], what the codes were packed from.  Returns
-        rows int64 [n, k] and distances in bits int32 [n, k]; where the index has fewer than k rows,
-        row and distance are -1 from there on.  Raises ValueError.
+        codes: uint8 [n, 8].  outputs: float32 [n, 64] or [n, 320], what the codes were packed from.
+        Returns rows int64 [n, k] and distances in bits int32 [n, k]; where the index has fewer than
+        k rows, row and distance are -1 from there on.  Raises ValueError.
         """
         ...
 
@@ -71,12 +72,20 @@ class OpenVersion(Protocol):
         count: int,
         outputs: np.ndarray | None = None,
         selection: Selection = EVERYTHING,
+        weight: float | None = None,
     ) -> Ranked:
         """The first `count` of the selected rows in the order of `search`, fewer when there are no
         more.
 
-        code: uint8 [8].  outputs: float32 [64] or None.  Raises ValueError.
+        weight: orders the first `order.WINDOW` of them anew, before one row a product is taken: by
+        `hashing.codes.fine_similarity` with this weight, where there are longer codes.
+        code: uint8 [8].  outputs: float32 [64] or [320], or None.  Raises ValueError.
         """
+        ...
+
+    def similarities(self, rows: np.ndarray, outputs: np.ndarray, weight: float) -> np.ndarray:
+        """`hashing.codes.fine_similarity` of rows (int64 [f]) to a query's outputs (float32 [320]):
+        float64 [f].  Of a version that `has_fine_codes`."""
         ...
 
     def path(self, row: int) -> str:
@@ -95,6 +104,11 @@ class OpenVersion(Protocol):
         """The code of a row: uint8 [8]."""
         ...
 
+    def outputs(self, row: int) -> np.ndarray | None:
+        """What stands for the outputs of a row's picture, the signs of its codes: float32 [320];
+        None where it has no longer code."""
+        ...
+
     @property
     def shops(self) -> dict[str, int]:
         """Names of the shops and how many pictures each has."""
@@ -111,17 +125,18 @@ class OpenVersion(Protocol):
 
 
 def search_each(
-    ranked: Callable[[np.ndarray, int, np.ndarray | None], Ranked],
+    ranked: Callable[[Query, int], Ranked],
     codes: np.ndarray,
     k: int,
     outputs: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`OpenVersion.search` from ranked(code, count, outputs of that code)."""
+    """`OpenVersion.search` from ranked(query, count)."""
     check_query(codes, k, outputs)
     rows = np.full((len(codes), k), -1, np.int64)
     distances = np.full((len(codes), k), -1, np.int32)
     for i, code in enumerate(codes):
-        own_rows, own_distances = ranked(code, k, None if outputs is None else outputs[i])
+        own = Query(code, None if outputs is None else outputs[i])
+        own_rows, own_distances = ranked(own, k)
         rows[i, : len(own_rows)], distances[i, : len(own_rows)] = own_rows, own_distances
     return rows, distances
 
@@ -143,48 +158,3 @@ def first_of_products(
         first.sort()
         if len(first) >= count or len(rows) < looked or looked == rows_in_all:
             return rows[first[:count]], distances[first[:count]]
-
-
-def in_order(
-    rows: np.ndarray,
-    distances: np.ndarray,
-    count: int,
-    outputs: np.ndarray | None,
-    codes: np.ndarray | None,
-) -> Ranked:
-    """The first `count` of some rows (int64 [n]) by (distance, -similarity, row), and their
-    distances in bits, int32.
-
-    distances: int [n].  outputs: of the query, float32 [64], and codes: of the rows, uint8 [n, 8];
-    without both the order is (distance, row).
-    """
-    # One number a row that sorts as the three do: 7, 18 and 38 bits.
-    keys = distances.astype(np.int64) << _SIMILARITY_BITS
-    if outputs is not None and codes is not None:
-        keys |= LARGEST_SIMILARITY - similarity(outputs, codes)
-    keys <<= _ROW_BITS
-    keys |= rows
-    if count < len(keys):
-        keys = np.partition(keys, count - 1)[:count]
-    keys.sort()
-    distances = (keys >> (_SIMILARITY_BITS + _ROW_BITS)).astype(np.int32)
-    return keys & ((1 << _ROW_BITS) - 1), distances
-
-
-def check_query(codes: np.ndarray, k: int, outputs: np.ndarray | None) -> None:
-    """Raise ValueError unless these are codes uint8 [n, 8], k is at least 1, and outputs float32
-    [n, 64] or None are what the codes were packed from."""
-    if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] != CODE_BYTES or k < 1:
-        raise ValueError(
-            f"search takes codes uint8 [n, {CODE_BYTES}] and k of at least 1, "
-            f"not {codes.dtype} {list(codes.shape)} and {k}"
-        )
-    if outputs is None:
-        return
-    if outputs.dtype != np.float32 or outputs.shape != (len(codes), CODE_BITS):
-        raise ValueError(
-            f"search takes outputs float32 [{len(codes)}, {CODE_BITS}] with these codes, "
-            f"not {outputs.dtype} {list(outputs.shape)}"
-        )
-    if not np.array_equal(pack(outputs), codes):
-        raise ValueError("these codes are not the signs of these outputs; pack them from the same")

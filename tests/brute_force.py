@@ -132,3 +132,34 @@ def outputs_for(rng, codes, count, magnitudes=fine):
 
 def assert_exact_by_similarity(index, codes, outputs, k):
     assert_exact(index, codes, np.packbits(outputs > 0, axis=1), k, outputs)
+
+
+def by_both_codes(codes, fine_codes, outputs, weight):
+    """Similarity of every row by both codes, float64 [n], and by the longer code alone."""
+
+    def cosine(values, packed):
+        weights = np.round(values.astype(np.float64) / np.abs(values).max() * 1024)
+        signs = np.unpackbits(packed, axis=1) * 2.0 - 1
+        return signs @ weights / np.linalg.norm(weights) / np.sqrt(len(values))
+
+    own, fine = cosine(outputs[:64], codes), cosine(outputs[64:], fine_codes)
+    return (fine + weight * own) / (1 + weight), fine
+
+
+def ranking_by_both(
+    codes, fine_codes, outputs, weight, k, farthest=64, keep=None, products=None, window=1000
+):
+    """As `ranking` with a longer code: equal distances by its similarity; with a weight the first
+    rows, a window of them, by that of both."""
+    distances = distances_to(np.packbits(outputs[:64] > 0), codes)
+    similar, fine = by_both_codes(codes, fine_codes, outputs, weight or 0)
+    rows = np.flatnonzero((distances <= farthest) & (True if keep is None else keep))
+    rows = rows[np.lexsort((rows, -fine[rows].round(9), distances[rows]))]
+    if weight is not None:
+        first = rows[:window]
+        order = np.lexsort((np.arange(len(first)), -similar[first].round(9)))
+        rows = np.concatenate([first[order], rows[window:]])
+    if products is not None:
+        _, firsts = np.unique(products[rows], return_index=True)
+        rows = rows[np.sort(firsts)]
+    return rows[:k], distances[rows[:k]]

@@ -168,7 +168,7 @@ def test_it_asks_for_what_was_said_and_nothing_else(server, tmp_path):
     everything = {
         "code": "0" * 16, "box": [0.1, 0.1, 0.7, 0.9], "top_k": 3, "offset": 0, "diversity": 2,
         "max_distance": 0, "shops": ["Größe.de"], "exclude_shops": [], "group_by": "product",
-        "index_database_version": "1.0.0",
+        "index_database_version": "1.0.0", "rank": "distance",
     }  # fmt: skip
     odd = os.fsdecode("data/é/".encode() + b"caf\xe9.jpg")
     image = base64.b64encode(b"photo").decode()
@@ -182,8 +182,8 @@ def test_it_asks_for_what_was_said_and_nothing_else(server, tmp_path):
         with pytest.raises(FileNotFoundError):
             asking.search(tmp_path / "none.jpg")
     assert server.bodies[0] == everything | {"debug": True}
-    assert server.bodies[1:5] == [{"image": image, "debug": True}] * 4
-    assert server.bodies[5:] == [{"like": odd, "debug": True}] * 2
+    assert server.bodies[1:5] == [{"image": image, "rank": "fine", "debug": True}] * 4
+    assert server.bodies[5:] == [{"like": odd, "rank": "fine", "debug": True}] * 2
 
 
 def test_a_connection_is_kept_and_threads_share_a_client(server):
@@ -387,3 +387,65 @@ def test_an_address_that_is_none(url):
     with pytest.raises(ServiceError, match="must be http://HOST:PORT") as error:
         Client(url)
     assert error.value.kind == "bad_url"
+
+
+# Ranks
+
+
+RANKED = ANSWER | {"rank": "fine", "similarities": [0.91, -0.2], "match": ["same", "far"]}
+UNKNOWN = {
+    "code": 400,
+    "type": "unknown_field",
+    "message": "unknown field \"rank\", did you mean 'image'? The fields are image, code, like",
+}
+
+
+def test_fine_is_asked_for_unless_another_rank_is_named(server):
+    with Client(server.url) as asking:
+        asking.search(code=ANSWER["code"])
+        asking.search(code=ANSWER["code"], rank="distance")
+        asking.search(code=ANSWER["code"], rank=None)
+    assert [body.get("rank") for body in server.bodies] == ["fine", "distance", None]
+    assert "rank" not in server.bodies[2]
+
+
+def test_an_answer_says_its_rank_and_how_near_its_results_are(server):
+    server.says = [Said(body=json.dumps(RANKED).encode()), Said()]
+    with Client(server.url) as asking:
+        answer, older = asking.search(code=ANSWER["code"]), asking.search(code=ANSWER["code"])
+    assert answer.rank == "fine"
+    assert [(one.similarity, one.match) for one in answer.results] == [
+        (0.91, "same"),
+        (-0.2, "far"),
+    ]
+    assert older.rank is None
+    pairs = zip(ANSWER["relevant"], ANSWER["distances"], strict=True)
+    assert older.results == [Result(*pair) for pair in pairs]
+
+
+def test_a_service_that_knows_no_rank_is_asked_once_more_without(server):
+    server.says = [Said(400, json.dumps(UNKNOWN).encode()), Said()]
+    with Client(server.url) as asking:
+        answer = asking.search(code=ANSWER["code"], top_k=2)
+    assert answer.version == "1.0.0" and answer.rank is None
+    first, second = server.bodies
+    assert first == second | {"rank": "fine"} and "rank" not in second
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("unknown_field", 'unknown field "ranks"'), ("bad_rank", 'rank must be "distance" or "fine"')],
+)
+def test_another_refusal_is_told_at_once(server, kind, message):
+    said = {"code": 400, "type": kind, "message": message}
+    server.says = [Said(400, json.dumps(said).encode()), Said()]
+    with Client(server.url) as asking, pytest.raises(ServiceError, match=message):
+        asking.search(code=ANSWER["code"])
+    assert len(server.bodies) == 1
+
+
+def test_a_service_that_refuses_both_is_asked_twice_and_no_more(server):
+    server.says = [Said(400, json.dumps(UNKNOWN).encode())]
+    with Client(server.url) as asking, pytest.raises(ServiceError, match="unknown field"):
+        asking.search(code=ANSWER["code"])
+    assert len(server.bodies) == 2

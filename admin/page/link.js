@@ -45,7 +45,7 @@ export function written(query, code) {
 
 /** What the service is asked. @param {Query} query */
 export async function body(query) {
-  const fields = { top_k: query.topK, debug: true };
+  const fields = { top_k: query.topK, rank: "fine", debug: true };
   if (query.photo) fields.image = await query.photo.base64();
   else if (query.like) fields.like = query.like;
   else fields.code = query.code;

@@ -33,6 +33,7 @@ export class Results {
       return [path, card];
     }));
     the("grid").replaceChildren(...this.cards.values());
+    if (isRanked) this.line(answer.match ?? []);
     the("results-title").textContent = title;
     say(the("lead"), isRanked ? "" : "Choose a photo, or a picture here to see more like it");
     const count = answer.relevant.length;
@@ -59,6 +60,14 @@ export class Results {
     say(the("error"), "");
     say(the("empty"), "");
     say(the("lead"), "");
+  }
+
+  /** Draw a line before the first result that is far. */
+  line(matches) {
+    const far = matches.indexOf("far");
+    if (far < 0) return;
+    const text = far ? "Less similar from here" : "Nothing near; less similar from here";
+    the("grid").children[far].before(make("li", { className: "line" }, text));
   }
 
   card(path) {

@@ -63,6 +63,8 @@ def search(
             if len(images) > 1:
                 click.echo(f"\nquery {image}")
             click.echo(table(answers[-1], options["offset"] or 0))
+            if answers[-1].results and all(one.match == "far" for one in answers[-1].results):
+                click.echo("nothing is near: all of these show something else, most likely")
     if sheet:
         _write_sheet(sheet, images or (Path(like),), answers)
 

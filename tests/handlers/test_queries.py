@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from efiss_client import PATH
-from handlers.request import RANGES, Query, parse
+from handlers.request import RANGES, RANKS, Query, parse
 from searcher import open_version
 from tests.drawing import draw
 from tests.handlers.ranking import (
@@ -296,11 +296,25 @@ def test_the_examples_of_the_page_answer_what_it_says(service, image, tmp_path):
     done = subprocess.run(["bash", "-ec", script], cwd=tmp_path, capture_output=True, check=True)
     # TorchServe indents JSON, so an answer ends with the first line that is nothing but a brace.
     answers = [json.loads(text + "}") for text in done.stdout.decode().split("\n}\n")[:-1]]
-    like, code, near, two_near, shops, others, products, first, second, both, version, box, bad = (
-        answers
-    )
+    (
+        like,
+        code,
+        fine,
+        near,
+        two_near,
+        shops,
+        others,
+        products,
+        first,
+        second,
+        both,
+        version,
+        box,
+        bad,
+    ) = answers
     paths = like["relevant"]
-    assert len(paths) == 3 and list(like)[2:] == ["distances", "code", "ms"]
+    assert len(paths) == 3 and list(like)[2:] == ["distances", "code", "ms", "rank"]
+    assert len(fine["relevant"]) == 5 and fine["rank"] in RANKS
     assert like["distances"][0] == 0 and len(code["relevant"]) == 3
     assert near["relevant"][:2] == two_near["relevant"] and len(near["relevant"]) < IMAGES
     assert {shop_of(path) for path in shops["relevant"]} == {"north.example", "linden.example"}

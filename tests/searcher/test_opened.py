@@ -8,18 +8,20 @@ import threading
 import numpy as np
 import pytest
 
-from searcher import OpenVersion, milvus_publish, open_version
+from searcher import OpenVersion, milvus_publish, open_version, order
 from searcher.index import Index
 from searcher.milvus import Place
 from searcher.milvus_version import MilvusVersion
 from searcher.opened import Selection
 from tests.brute_force import (
     assert_exact,
+    by_both_codes,
     clustered,
     coarse,
     outputs_for,
     queries_for,
     ranking,
+    ranking_by_both,
     uniform,
 )
 
@@ -105,6 +107,104 @@ def test_a_selection_equals_brute_force(mixed, selection, count):
             )
             np.testing.assert_array_equal(rows, wanted)
             np.testing.assert_array_equal(distances, its)
+
+
+# -- with a longer code ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def longer(opened):
+    """As `mixed`, with longer codes, some of them equal; and four queries near to rows."""
+    rng = np.random.default_rng(7)
+    codes, shops = clustered(rng, ROWS), rng.choice(4, ROWS, p=[0.6, 0.2, 0.15, 0.05])
+    fine_codes = rng.integers(0, 256, (ROWS, 32), np.uint8)
+    fine_codes[ROWS // 2 :] = fine_codes[: ROWS - ROWS // 2]
+    products = rng.integers(0, ROWS // 3, ROWS)
+    paths = [
+        f"data/{SHOPS[shop]}/{product}_{row}.jpg"
+        for row, (shop, product) in enumerate(zip(shops, products, strict=True))
+    ]
+    own = outputs_for(rng, codes, 4)
+    fine = outputs_for(rng, fine_codes[:, :8], 4)
+    fine = np.concatenate([fine, rng.normal(size=(4, 192)).astype(np.float32)], axis=1)
+    index = opened(codes=codes, paths=paths, fine_codes=fine_codes)
+    queries = np.concatenate([own, fine], axis=1)
+    return index, codes, fine_codes, shops, products * len(SHOPS) + shops, queries
+
+
+@pytest.mark.parametrize("selection", SELECTIONS)
+@pytest.mark.parametrize("weight", [None, 0.0, 0.7])
+@pytest.mark.parametrize("window", [1, 100, 1000])
+def test_both_ranks_equal_brute_force(longer, monkeypatch, selection, weight, window):
+    index, codes, fine_codes, shops, products, queries = longer
+    monkeypatch.setattr(order, "WINDOW", window)
+    is_kept = np.array(
+        [
+            (selection.shops is None or name in selection.shops)
+            and name not in selection.exclude_shops
+            for name in SHOPS
+        ]
+    )
+    for outputs in queries:
+        wanted, its = ranking_by_both(
+            codes,
+            fine_codes,
+            outputs,
+            weight,
+            ROWS,
+            selection.max_distance,
+            is_kept[shops],
+            products if selection.by_product else None,
+            window,
+        )
+        for count in (1, 10, 150, ROWS):  # pages: the first of a longer answer are the shorter one
+            code = np.packbits(outputs[:64] > 0)
+            rows, distances = index.select(code, count, outputs, selection, weight)
+            assert (rows.dtype, distances.dtype) == (np.int64, np.int32)
+            np.testing.assert_array_equal(rows, wanted[:count])
+            np.testing.assert_array_equal(distances, its[:count])
+
+
+def test_search_orders_equal_distances_by_the_longer_code(longer):
+    index, codes, fine_codes, _, _, queries = longer
+    rows, _ = index.search(np.packbits(queries[:, :64] > 0, axis=1), 50, queries)
+    for own, outputs in zip(rows, queries, strict=True):
+        np.testing.assert_array_equal(own, ranking_by_both(codes, fine_codes, outputs, None, 50)[0])
+
+
+def test_similarities_are_those_of_both_codes(longer):
+    index, codes, fine_codes, _, _, queries = longer
+    rows = np.array([5, 3, ROWS - 1])
+    for outputs in queries:
+        wanted, _ = by_both_codes(codes, fine_codes, outputs, 0.7)
+        np.testing.assert_allclose(index.similarities(rows, outputs, 0.7), wanted[rows], atol=1e-9)
+
+
+def test_a_row_stands_for_its_picture_by_both_codes(longer):
+    index, codes, fine_codes, *_ = longer
+    outputs = index.outputs(7)
+    assert outputs.dtype == np.float32 and set(outputs.tolist()) == {-1, 1}
+    packed = np.packbits(outputs > 0)
+    assert np.array_equal(packed, np.concatenate([codes[7], fine_codes[7]]))
+    rows, _ = index.select(codes[7], 3, outputs, weight=1.0)
+    same = (codes == codes[7]).all(axis=1) & (fine_codes == fine_codes[7]).all(axis=1)
+    assert rows[0] == np.flatnonzero(same)[0]
+
+
+def test_where_one_of_both_has_no_longer_code_the_64_bits_decide(mixed, longer):
+    outputs = longer[-1][0]
+    code, short = np.packbits(outputs[:64] > 0), outputs[:64]
+    assert not mixed[0].has_fine_codes and longer[0].has_fine_codes
+    assert mixed[0].outputs(3) is None
+    for index, codes in (mixed[:2], longer[:2]):
+        wanted, _ = ranking(codes, code, 30, short)
+        asked = outputs if index is mixed[0] else short
+        for weight in (None, 1.0):
+            rows, _ = index.select(code, 30, asked, weight=weight)
+            np.testing.assert_array_equal(rows, wanted)
+
+
+# -- what else is known of rows ----------------------------------------------------------------
 
 
 def test_shops_and_how_many_pictures_they_have(mixed):
@@ -246,7 +346,7 @@ def test_what_is_no_query_is_refused(opened, codes, k):
 @pytest.mark.parametrize(
     ("outputs", "message"),
     [
-        (np.ones((1, 64)), r"outputs float32 \[2, 64\] .*not float64 \[1, 64\]"),
+        (np.ones((1, 64)), r"outputs float32 \[2, 64\] .*\[2, 320\], not float64 \[1, 64\]"),
         (np.ones((2, 64)), r"not float64"),
         (np.ones((2, 8), np.float32), r"not float32 \[2, 8\]"),
         (np.ones(64, np.float32), r"not float32 \[64\]"),
@@ -316,3 +416,20 @@ def test_threads_share_a_version(opened):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_window_is_the_nearest_thousand(opened):
+    """Row 1000 is the most similar by its longer code, and too far away to be looked at."""
+    rng = np.random.default_rng(12)
+    codes, fine_codes = uniform(rng, 2500), rng.integers(0, 256, (2500, 32), np.uint8)
+    outputs = rng.normal(size=320).astype(np.float32)
+    code = np.packbits(outputs[:64] > 0)
+    by_distance, _ = ranking_by_both(codes, fine_codes, outputs, None, 2500)
+    fine_codes[by_distance[[999, 1000]]] = np.packbits(outputs[64:] > 0)
+    index = opened(codes=codes, fine_codes=fine_codes)
+    by_distance, _ = ranking_by_both(codes, fine_codes, outputs, None, 2500)
+    rows, distances = index.select(code, 2500, outputs, weight=0.01)
+    assert set(rows[:1000]) == set(by_distance[:1000])
+    assert np.array_equal(rows[1000:], by_distance[1000:])
+    wanted, its = ranking_by_both(codes, fine_codes, outputs, 0.01, 2500)
+    assert np.array_equal(rows, wanted) and np.array_equal(distances, its)
