@@ -137,9 +137,7 @@ class _InHand:
     def __init__(self, known: KnownCode):
         self._known = known
         self._lock = threading.Lock()
-        self._users: dict[
-            bytes | None, int
-        ] = {}  # digest -> files of that content that are under way
+        self._users: dict[bytes | None, int] = {}  # digest -> files of it that are under way
 
     def take(self, digest: bytes) -> tuple[bool, bytes | None]:
         """(whether the caller is to hash it, its code if that is known).  With neither, another

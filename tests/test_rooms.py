@@ -30,10 +30,10 @@ def imports(root: Path) -> Imports:
         for room in set().union(*ROOMS)
         for path in [*root.glob(f"{room}.py"), *root.glob(f"{room}/**/*.py")]
     }
-    return {name: imported(path, set(files)) - {name} for name, path in files.items()}
+    return {name: imported(name, path, set(files)) for name, path in files.items()}
 
 
-def imported(path: Path, modules: set[str]) -> set[str]:
+def imported(module: str, path: Path, modules: set[str]) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -41,9 +41,19 @@ def imported(path: Path, modules: set[str]) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.module and not node.level, f"{path}: a relative import"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    # Whatever is imported, the packages above it are as well.
-    parts = (name.split(".") for name in names)
-    return {".".join(part[: i + 1]) for part in parts for i in range(len(part))} & modules
+    found = set()
+    for name in names:
+        *packages, last = [before for before in beginnings(name) if before in modules] or [""]
+        # The packages above what is imported are as well, but for those that this module is in:
+        # they are there already, and may offer what stands in them.
+        found |= {*packages} - {*beginnings(module)} | {last}
+    return found - {"", module}
+
+
+def beginnings(name: str) -> list[str]:
+    """a.b.c -> a, a.b, a.b.c"""
+    parts = name.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
 
 
 def upward(graph: Imports) -> list[str]:
@@ -86,26 +96,36 @@ def test_every_package_of_the_program_is_in_a_room(graph):
     assert packages == set().union(*ROOMS) == {module.partition(".")[0] for module in graph}
 
 
-def write(root: Path, **modules: str) -> Imports:
-    for name, text in modules.items():
-        path = root / f"{name.replace('__', '/')}.py"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+def write(root: Path, files: dict[str, str]) -> Imports:
+    for name, text in files.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text)
     return imports(root)
 
 
 def test_what_would_be_found(tmp_path):
-    found = write(
-        tmp_path,
-        hashing__model="def late():\n    from indexer import pipeline\n",
-        indexer__pipeline="import hashing.model\n",
-        handlers__answer="from indexer.pipeline import index_catalogue\n",
-        machine__files="import numpy, efiss_client\n",
-        efiss_client="",
-    )
+    files = {
+        "hashing/model.py": "def late():\n    from indexer import pipeline\n",
+        "indexer/pipeline.py": "import hashing.model\n",
+        "handlers/answer.py": "from indexer.pipeline import index_catalogue\n",
+        "machine/files.py": "import numpy, efiss_client\n",
+        "efiss_client.py": "",
+    }
+    found = write(tmp_path, files)
     assert sorted(upward(found)) == [
         "handlers.answer imports indexer.pipeline",
         "hashing.model imports indexer.pipeline",
         "machine.files imports efiss_client",
     ]
     assert set(circle(found)) == {"hashing.model", "indexer.pipeline"}
+
+
+def test_a_package_may_offer_what_stands_in_it_and_that_does_not_ask_the_package(tmp_path):
+    files = {
+        "searcher/__init__.py": "from searcher.opened import OpenVersion\n",
+        "searcher/opened.py": "from searcher import version\n",
+        "searcher/version.py": "",
+    }
+    assert circle(write(tmp_path, files)) == []
+    files["searcher/version.py"] = "from searcher import OpenVersion\n"
+    assert "searcher" in circle(write(tmp_path, files))

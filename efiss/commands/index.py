@@ -2,12 +2,16 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from efiss.commands.options import DEVICE, FORCE, INDEX_MODE, MODEL_PATH, NEW_VERSION, NUM_WORKERS
 from efiss.progress import PictureBar
 from machine.settings import BATCH_SIZE, max_pixels
+
+if TYPE_CHECKING:
+    from indexer.pipeline import Order, Summary
 
 
 @click.command()
@@ -126,7 +130,7 @@ def index(
     _report(summary, order, time.monotonic() - start)
 
 
-def _report(summary, order, seconds: float) -> None:
+def _report(summary: "Summary", order: "Order", seconds: float) -> None:
     manifest = summary.manifest
     click.echo(
         f"version {manifest.version} in {order.index_root / manifest.version}: "
