@@ -118,6 +118,7 @@ class Jobs:
                 "INSERT INTO jobs (state, created, request, done, total) VALUES (?, ?, ?, 0, 0)",
                 (RUNNING, now(), json.dumps(request)),
             )
+        assert done.lastrowid is not None  # it was an INSERT
         return self.get(done.lastrowid)
 
     def change(self, id: int, **fields) -> Job:
@@ -130,7 +131,13 @@ class Jobs:
             database.execute(f"UPDATE jobs SET {sets} WHERE id = ?", [*values, id])
         return self.get(id)
 
-    def get(self, id: int) -> Job | None:
+    def get(self, id: int) -> Job:
+        """The job of a number that `start` gave.  Raises KeyError for another."""
+        if found := self.find(id):
+            return found
+        raise KeyError(id)
+
+    def find(self, id: int) -> Job | None:
         return next(iter(self._select("WHERE id = ?", id)), None)
 
     def running(self) -> Job | None:

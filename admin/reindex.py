@@ -198,7 +198,7 @@ def _model(settings: Settings, given: str | None) -> Path:
 
 async def _existing(id: int, request: Request) -> Job:
     """A dependency: the job that the path names."""
-    found = request.app.state.jobs.get(id) if 0 < id < 2**63 else None
+    found = request.app.state.jobs.find(id) if 0 < id < 2**63 else None
     if found is None:
         raise Refusal(404, "unknown_job", "there is no such job; /api/jobs lists them")
     return found
@@ -208,7 +208,8 @@ def _answer(job: Job) -> dict:
     results = {jobs.DONE: "success", jobs.NOTHING_NEW: "nothing new"}
     if job.state not in results:
         status = 500 if job.state in (jobs.FAILED, jobs.INTERRUPTED) else 409
-        raise Refusal(status, f"reindex_{job.state}", job.message, job_id=job.id)
+        raise Refusal(status, f"reindex_{job.state}", str(job.message), job_id=job.id)
+    assert job.ended  # as `state` says
     ended = datetime.datetime.fromisoformat(job.ended)
     return {
         "result": results[job.state],

@@ -142,6 +142,7 @@ class Runner:
         """The outcome that a process tells before it ends, None of one that crashes: what it has
         to say of that goes to this service's own stderr.  Counts go into the job."""
         outcome = None
+        assert process.stdout  # a pipe, as was asked for
         async for line in process.stdout:
             try:
                 told = json.loads(line)

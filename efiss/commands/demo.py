@@ -103,6 +103,7 @@ def _admin(service_url: str) -> Iterator[str]:
         preexec_fn=end_with_parent,
     )
     try:
+        assert process.stdout  # a pipe, as was asked for
         ready = process.stdout.readline()
         if not ready.startswith("ready: "):
             raise Problem("the admin service did not start; it said why above")

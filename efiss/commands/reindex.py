@@ -170,9 +170,10 @@ class Teller:
     def tell(self, event) -> None:
         if event.step != self.step:
             self.step, self._told, self._pace = event.step, time.monotonic(), None
-        if event.total and self._pace is None:
-            self._pace = Pace()
-        rate = self._pace.at(event.done) if event.total else 0.0
+        rate = 0.0
+        if event.total:
+            self._pace = self._pace or Pace()
+            rate = self._pace.at(event.done)
         if not event.message and not self._is_due(event):
             return
         left = (event.total - event.done) / rate if rate else None

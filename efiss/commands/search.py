@@ -66,7 +66,7 @@ def search(
             if answers[-1].results and all(one.match == "far" for one in answers[-1].results):
                 click.echo("nothing is near: all of these show something else, most likely")
     if sheet:
-        _write_sheet(sheet, images or (Path(like),), answers)
+        _write_sheet(sheet, images or (Path(str(like)),), answers)
 
 
 def table(answer: Answer, offset: int = 0) -> str:
