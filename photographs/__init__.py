@@ -20,7 +20,7 @@ SHOPS = ("juniper.example", "quayside.example", "atelier.example")
 CHILDREN = "littlefolk.example"
 """The shops that share what is for adults, and the one for children."""
 
-EVERY_SO_MANIETH = 4
+DETAIL_EVERY = 4
 """Of so many products one has a second picture, its middle enlarged."""
 LABELS = "labels.csv"
 COLUMNS = ("path", "group", "article_type")
@@ -79,7 +79,7 @@ def catalogue() -> list[Sold]:
         numbers[shop] += 1
         path = f"{shop}/{numbers[shop]}_{shop.replace('.', '_')}"
         sold.append(Sold(f"{path}.jpg", photograph, False))
-        if count % EVERY_SO_MANIETH == 0:
+        if count % DETAIL_EVERY == 0:
             sold.append(Sold(f"{path}_detail.jpg", photograph, True))
     return sold
 
