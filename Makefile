@@ -18,9 +18,9 @@ PARALLEL ?= -n 2 --dist loadgroup
 run: .venv/installed
 	@exec $(BIN)/efiss demo
 
-# What needs no server, for in between; everything but the images; the images.
+# What is quick and needs no server, for in between; everything but the images; the images.
 check: lint
-	@exec $(PYTEST) $(PARALLEL) -m "not server and not images" $(PYTEST_ARGS)
+	@exec $(PYTEST) $(PARALLEL) -m "not slow and not server and not images" $(PYTEST_ARGS)
 
 test: lint
 	@exec $(PYTEST) $(PARALLEL) -m "not images" $(PYTEST_ARGS)

@@ -39,12 +39,12 @@ from searcher.index import Index
 from searcher.publish import Contents, publish
 from tests.drawing import write_catalogue
 from tests.handlers.ranking import IMPORTED, IMPORTED_CATALOGUE, clustered_catalogue
-from tests.running import IMAGES, ODD_NAMES, ROOT, efiss, serving
+from tests.running import IMAGES, ODD_NAMES, ROOT, SECOND_OF_PRODUCT_5, efiss_here, serving
 
 SLOW_SECONDS = 5
-SHARED_SERVICE = {"catalogue", "service", "served"}
-"""Fixtures of the running service; who uses one of them runs beside the others, in one process."""
-SAYS_WHY = "a docstring says why"
+SHARED_SERVICE = {"deployed", "service", "served"}
+"""Fixtures of the running service; tests that use one of them run in one process."""
+SAYS_WHY = "says why it is slow"
 
 # No test fails because the machine is busy.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -71,7 +71,8 @@ def pytest_collection_modifyitems(config, items) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
     report = yield
-    report.user_properties.append((SAYS_WHY, bool(item.obj.__doc__)))
+    says_why = item.get_closest_marker("slow") or item.obj.__doc__
+    report.user_properties.append((SAYS_WHY, bool(says_why)))
     return report
 
 
@@ -86,7 +87,9 @@ def pytest_terminal_summary(terminalreporter) -> None:
     ]
     if not slow:
         return
-    terminalreporter.section(f"over {SLOW_SECONDS} s, without a docstring that says why")
+    terminalreporter.section(
+        f"over {SLOW_SECONDS} s, and neither a marker nor a docstring says why"
+    )
     for report in sorted(slow, key=lambda report: -report.duration):
         terminalreporter.line(f"{report.duration:6.1f} s  {report.nodeid}")
 
@@ -188,7 +191,7 @@ def publish_version(tiny_models):
 
 
 @pytest.fixture(scope="session")
-def catalogue(model_path):
+def deployed(model_path):
     """A folder with data/ (drawn pictures in four shops), database_info.txt, two versions of the
     index of which 1.0.0 is live, the archive of 1.0.0, and IMPORTED, a version of codes alone."""
     # Short, since Unix sockets lie below it and their paths may have 107 letters.
@@ -196,16 +199,18 @@ def catalogue(model_path):
     try:
         write_catalogue(folder / "data", IMAGES, 4, seed=1)
         for shop, name in zip(sorted((folder / "data").glob("*/")), ODD_NAMES, strict=False):
-            os.rename(sorted(shop.iterdir())[0], os.fsencode(shop) + b"/" + name)
+            first, second, *_ = sorted(shop.iterdir())
+            os.rename(first, os.fsencode(shop) + b"/" + name)
+            os.rename(second, shop / SECOND_OF_PRODUCT_5)
         script = ROOT / "indexer" / "extract_datalake.sh"
         subprocess.run(["bash", script, "data"], cwd=folder, check=True, capture_output=True)
-        for version in ("1.0.0", "1.1.0"):
-            done = efiss("index", "--model_path", str(model_path), "--new_index_database_version",
-                         version, folder=folder)  # fmt: skip
-            assert done.returncode == 0, done.stderr
-        for command in (["activate", "1.0.0"], ["archive", "--index_version", "1.0.0"]):
-            done = efiss(*command, folder=folder)
-            assert done.returncode == 0, done.stderr
+        for command in (
+            ["index", "--model_path", str(model_path), "--new_index_database_version", "1.0.0"],
+            ["index", "--model_path", str(model_path), "--new_index_database_version", "1.1.0"],
+            ["activate", "1.0.0"],
+            ["archive", "--index_version", "1.0.0"],
+        ):
+            efiss_here(*command, folder=folder)
         _import(folder)
         yield folder
     finally:
@@ -216,15 +221,12 @@ def _import(folder: Path) -> None:
     codes, paths = clustered_catalogue(*IMPORTED_CATALOGUE)
     np.save(folder / "codes.npy", codes)
     (folder / "imported.txt").write_text("\n".join(paths) + "\n")
-    done = efiss("import", "--codes", "codes.npy", "--database", "imported.txt",
-                 "--new_index_database_version", IMPORTED, folder=folder)  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    efiss_here("import", "--codes", "codes.npy", "--database", "imported.txt",
+               "--new_index_database_version", IMPORTED, folder=folder)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
-def service(catalogue):
+def service(deployed):
     """A running service with two workers that answer in batches, so that requests meet in one."""
-    with serving(
-        catalogue, EFISS_WORKERS="2", EFISS_BATCH_SIZE="4", EFISS_BATCH_DELAY_MS="20"
-    ) as s:
+    with serving(deployed, EFISS_WORKERS="2", EFISS_BATCH_SIZE="4", EFISS_BATCH_DELAY_MS="20") as s:
         yield s

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import psutil
+from click.testing import CliRunner
+
+from efiss.cli import main
 
 T = TypeVar("T")
 
@@ -22,7 +25,9 @@ START_SECONDS = 180
 
 IMAGES = 48
 ODD_NAMES = [b"7 7_north.jpg", "Größe_日本.jpg".encode(), b"caf\xe9_not utf-8.jpg", b'"\\_.jpg']
-"""Of the catalogue under test: how many pictures, and names that some of them have."""
+SECOND_OF_PRODUCT_5 = "5_another.jpg"
+"""Of the catalogue under test: how many pictures, names that some of them have, one in each shop,
+and the name of another picture of a product, in each shop as well."""
 
 
 @dataclasses.dataclass
@@ -89,16 +94,27 @@ def make_environment(folder: Path) -> Path:
     return folder
 
 
-def efiss(*arguments: str, folder: Path, **options) -> subprocess.CompletedProcess:
+def efiss(
+    *arguments: str, folder: Path, environment: dict[str, str] | None = None, **options
+) -> subprocess.CompletedProcess:
     """Run `efiss` in a folder as a user does."""
     return subprocess.run(
         [sys.executable, "-m", "efiss", *arguments],
         cwd=folder,
         text=True,
         capture_output=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {}),
         **options,
     )
+
+
+def efiss_here(*arguments: str, folder: Path) -> str:
+    """As `efiss`, in this process: for what is not about processes.  It has to succeed; returns
+    what it said."""
+    with contextlib.chdir(folder):
+        done = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -20,8 +19,7 @@ from PIL import Image
 from selenium import webdriver
 
 from tests.conftest import Busy, write_tiny_model
-from tests.drawing import write_catalogue
-from tests.running import IMAGES, ODD_NAMES, ROOT, Running, efiss, serving, wait_for
+from tests.running import ROOT, Running, wait_for
 
 PICTURES = 30
 
@@ -142,37 +140,11 @@ class Served:
 
 
 @pytest.fixture(scope="session")
-def served(model_path):
-    # Short, since Unix sockets lie below it and their paths may have 107 letters.
-    folder = Path(tempfile.mkdtemp(prefix="efiss-page-"))
-    try:
-        paths = _index(folder, model_path)
-        with (
-            serving(folder, EFISS_WORKERS="1") as service,
-            administering(folder, EFISS_SERVICE_URL=service.url) as admin,
-        ):
-            yield Served(admin, service, folder, paths)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _index(folder: Path, model_path: Path) -> list[str]:
-    """Pictures in four shops, some with odd names, two of product 5 of each; their paths."""
-    write_catalogue(folder / "data", IMAGES, 4, seed=1)
-    for shop, name in zip(sorted((folder / "data").glob("*/")), ODD_NAMES, strict=False):
-        first, second, *_ = sorted(shop.iterdir())
-        os.rename(first, os.fsencode(shop) + b"/" + name)
-        os.rename(second, shop / "5_another.jpg")
-    paths = sorted(os.fsencode(path.relative_to(folder)) for path in folder.glob("data/*/*.jpg"))
-    (folder / "database_info.txt").write_bytes(b"\n".join(paths) + b"\n")
-    for command in (
-        ["index", "--model_path", str(model_path), "--new_index_database_version", "1.0.0"],
-        ["activate", "1.0.0"],
-        ["archive", "--index_version", "1.0.0"],
-    ):
-        done = efiss(*command, folder=folder)
-        assert done.returncode == 0, done.stderr
-    return [os.fsdecode(path) for path in paths]
+def served(deployed, service):
+    """The service that other tests ask too, with an admin service beside it."""
+    with administering(deployed, EFISS_SERVICE_URL=service.url) as admin:
+        names = (deployed / "database_info.txt").read_bytes().splitlines()
+        yield Served(admin, service, deployed, [os.fsdecode(name) for name in names])
 
 
 # -- a browser -----------------------------------------------------------------------------------

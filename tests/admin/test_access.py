@@ -11,6 +11,8 @@ from efiss import __version__
 from machine.settings import SettingError
 from tests.admin.conftest import administering, free_port, start
 
+pytestmark = pytest.mark.server
+
 TOKEN = "0123456789abcdef0123456789abcdef"
 CHANGING = ["/api/reindex", "/api/rollback", "/api/versions/1.0.0/activate", "/api/jobs/1/cancel"]
 PRIVATE = ["/api/jobs", "/api/jobs/1", "/api/jobs/1/events", "/api/versions/1.0.0/report"]

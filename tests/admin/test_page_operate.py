@@ -9,6 +9,8 @@ from searcher.index import Index
 from tests.admin.conftest import administering, draw, is_wider_than_the_screen, resize
 from tests.running import wait_for
 
+pytestmark = pytest.mark.server
+
 TOKEN = "0123456789abcdef0123456789abcdef"
 
 

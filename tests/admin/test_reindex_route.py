@@ -14,6 +14,8 @@ from searcher.index import Index
 from tests.admin.conftest import PICTURES, ROOT, administering, draw
 from tests.running import efiss, wait_for
 
+pytestmark = pytest.mark.server
+
 SLOW = {"model_path": "models/slow", "wait": False}
 
 

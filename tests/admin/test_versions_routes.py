@@ -2,11 +2,14 @@
 
 import json
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from searcher.index import Index
 from tests.admin.conftest import draw
 from tests.dashboard import ADMIN_METRICS
+
+pytestmark = pytest.mark.server
 
 
 def figures(admin) -> dict[str, float]:

@@ -78,6 +78,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.slow("two processes that import torch")
 def test_the_file_of_the_contract_ends_as_the_command_does(catalogue):
     """Two processes that import torch."""
     script = str(ROOT / "indexer/main.py")

@@ -25,8 +25,8 @@ def _pictures(name: str, count: int) -> list[bytes]:
     return next(batches).column("jpeg").to_pylist()
 
 
-def test_products_find_themselves_and_phone_photos_find_products(catalogue, photos, model_path):
-    folder = catalogue / "real"
+def test_products_find_themselves_and_phone_photos_find_products(deployed, photos, model_path):
+    folder = deployed / "real"
     for i, data in enumerate(_pictures("fashion_products-0.parquet", PRODUCTS)):
         shop = folder / "data" / ["abc.com", "x & y.de"][i % 2]
         shop.mkdir(parents=True, exist_ok=True)

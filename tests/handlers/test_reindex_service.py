@@ -25,11 +25,11 @@ from tests.running import ROOT, Running, efiss, serving, wait_for
 
 
 @pytest.fixture
-def shop(catalogue):
+def shop(deployed):
     """A copy of the catalogue's folder in which 1.0.0 is live and alone, and one picture is new."""
     folder = Path(tempfile.mkdtemp(prefix="efiss-test-")) / "shop"  # short, as the catalogue's
     ignore = shutil.ignore_patterns("tmp", "service.log", ".workers", "1.1.0", "2.0.0", "*.sock")
-    shutil.copytree(catalogue, folder, ignore=ignore)
+    shutil.copytree(deployed, folder, ignore=ignore)
     add_picture(folder, 7000)
     yield folder
     shutil.rmtree(folder.parent)
@@ -76,7 +76,10 @@ def photo() -> bytes:
     return encoded(draw(1, 5000))
 
 
-def test_a_killed_indexer_leaves_the_old_version_answering(shop, model_path, photo):
+def test_what_is_killed_leaves_the_old_version_answering_and_is_started_again(
+    shop, model_path, photo
+):
+    """First the indexer, and then, a picture later, everything."""
     with serving(shop, EFISS_WORKERS="1") as service:
         for words in ("indexing", "checking"):
             reindex_until(words, shop, model_path)
@@ -85,6 +88,20 @@ def test_a_killed_indexer_leaves_the_old_version_answering(shop, model_path, pho
         assert done.returncode == 0, done.stderr
         assert "version 1.1.0 is live, 1 workers answer" in done.stdout
         assert answered_by(service, photo) == "1.1.0"
+
+        add_picture(shop, 7001)
+        reindex_until("checking", shop, model_path)
+        parts = psutil.Process(service.process.pid).children(recursive=True)
+        for part in (psutil.Process(service.process.pid), *parts):
+            part.kill()
+        psutil.wait_procs(parts)
+    index = Index(shop / "index")
+    assert (index.live(), index.versions()) == ("1.1.0", ["1.0.0", "1.1.0", "1.2.0"])
+    with serving(shop, EFISS_WORKERS="1") as service:
+        assert answered_by(service, photo) == "1.1.0"
+        done = reindex(shop, model_path)
+        assert done.returncode == 0 and " 0 hashed now" in done.stdout
+        assert answered_by(service, photo) == "1.2.0"
 
 
 def test_workers_that_are_killed_meanwhile_come_back_and_follow(shop, model_path, photo):
@@ -115,19 +132,3 @@ def test_workers_that_are_killed_meanwhile_come_back_and_follow(shop, model_path
 
 def words_of(folder: Path) -> list[acknowledgements.Word]:
     return acknowledgements.alive(Index(folder / "index"))
-
-
-def test_everything_is_killed_and_started_again(shop, model_path, photo):
-    with serving(shop, EFISS_WORKERS="1") as service:
-        reindex_until("checking", shop, model_path)
-        parts = psutil.Process(service.process.pid).children(recursive=True)
-        for part in (psutil.Process(service.process.pid), *parts):
-            part.kill()
-        psutil.wait_procs(parts)
-    assert Index(shop / "index").live() == "1.0.0"
-    assert Index(shop / "index").versions() == ["1.0.0", "1.1.0"]
-    with serving(shop, EFISS_WORKERS="1") as service:
-        assert answered_by(service, photo) == "1.0.0"
-        done = reindex(shop, model_path)
-        assert done.returncode == 0 and " 0 hashed now" in done.stdout
-        assert answered_by(service, photo) == "1.1.0"

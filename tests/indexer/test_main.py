@@ -280,6 +280,7 @@ def parts_of_codes(folder: Path) -> list[Path]:
     return [part for part in found if part.parent.name != "files"]
 
 
+@pytest.mark.slow("hashes 600 pictures twice with the shipped model")
 def test_killed_and_started_again(shop_folder):
     """Nothing is hashed twice, and what comes out is what an undisturbed run makes."""
     one_worker = ON_CPU + "--num_workers 1"  # so that it takes its time

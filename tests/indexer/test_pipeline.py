@@ -544,6 +544,7 @@ def pictures(tmp_path_factory) -> list[str]:
     return [str(path) for path in paths]
 
 
+@pytest.mark.slow("hashes with the shipped model, batch by batch")
 def test_a_code_does_not_depend_on_what_shares_its_batch(model, pictures):
     """With the shipped model: in other orders, as a part of others, and beside known ones."""
 

@@ -490,6 +490,7 @@ def test_undisturbed_it_removes_what_is_older_than_the_way_back(undisturbed):
     assert Index(undisturbed / INDEX).versions() == ["1.2.0", "1.3.0"]
 
 
+@pytest.mark.slow("two processes for every moment")
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
 def test_killed_at_any_moment_the_old_or_the_new_version_is_live_and_the_next_run_goes_on(
     step, run, before, undisturbed, tmp_path

@@ -125,6 +125,7 @@ def calls(undisturbed) -> Counter[str]:
     return killed.read_calls(undisturbed.with_suffix(".calls"))
 
 
+@pytest.mark.slow("two processes for every moment")
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
 def test_killed_after_a_step_and_started_again(step, index, wanted, calls, tmp_path):
     """Takes a process for each moment, and mostly another one that goes on from there."""

@@ -204,6 +204,7 @@ def test_an_index_of_10_million_rows_takes_less_than_60_bytes_a_row_beside_the_p
 # -- approximate ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow("trains an approximate index of many codes")
 @pytest.mark.parametrize("mode", ["unnecessary fast", "ivf"])
 def test_an_approximate_index_says_what_its_recall_is(publish_version, tmp_path, mode):
     codes = uniform(np.random.default_rng(13), 300_000)

@@ -122,6 +122,7 @@ def test_finds_more_rows_than_milvus_returns(both):
     assert len(rows) == 18_000 > MOST_HITS
 
 
+@pytest.mark.slow("compares all of 100,000 rows")
 def test_the_farthest_rows_are_found(both):
     """At distance 64 and just below it."""
     opposite = ~both[2][0]

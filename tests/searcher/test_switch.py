@@ -233,6 +233,7 @@ switch.roll_back(index) if sys.argv[3] == "back" else switch.activate(index, sys
 """
 
 
+@pytest.mark.slow("a process for every step")
 @pytest.mark.parametrize("what", ["1.3.0", "back"])
 def test_killed_at_any_step_it_is_done_or_not_and_the_way_back_is_whole(root, what):
     done = False
@@ -300,6 +301,7 @@ def test_a_removal_that_was_killed_is_finished_by_the_next_writer(root):
 # -- under load ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow("asks while the version changes twenty times")
 def test_no_answer_mixes_versions_while_they_change(root, follower):
     """Queries in four threads while the live version changes twenty times."""
     mixed, stop = [], threading.Event()

@@ -23,8 +23,8 @@ def environment(tmp_path_factory) -> Path:
     return make_environment(tmp_path_factory.mktemp("environment"))
 
 
-def test_the_archive_holds_the_version_its_model_and_the_program(catalogue):
-    with zipfile.ZipFile(catalogue / "model_store" / "image-retrieval-v1.0.mar") as archive:
+def test_the_archive_holds_the_version_its_model_and_the_program(deployed):
+    with zipfile.ZipFile(deployed / "model_store" / "image-retrieval-v1.0.mar") as archive:
         names = set(archive.namelist())
         manifest = json.loads(archive.read("MAR-INF/MANIFEST.json"))
     assert manifest["model"]["modelName"] == "image-retrieval-v1.0"
@@ -39,7 +39,7 @@ def test_the_handler_needs_no_httpx():
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
-def test_it_serves_on_stock_torchserve_without_this_project(catalogue, environment):
+def test_it_serves_on_stock_torchserve_without_this_project(deployed, environment):
     python = environment / "bin" / "python"
     missing = subprocess.run([python, "-c", "import hashing"], cwd="/", capture_output=True)
     assert missing.returncode == 1 and b"No module named 'hashing'" in missing.stderr
@@ -66,7 +66,7 @@ def test_it_serves_on_stock_torchserve_without_this_project(catalogue, environme
         with Path(folder, "log").open("w") as log:
             server = subprocess.Popen(
                 [python, "-c", "from ts.model_server import start; start()",
-                 "--start", "--foreground", "--ncs", "--model-store", catalogue / "model_store",
+                 "--start", "--foreground", "--ncs", "--model-store", deployed / "model_store",
                  "--models", "image-retrieval-v1.0.mar", "--ts-config", config],
                 cwd=folder, env=settings, stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -19,7 +20,7 @@ from serving.java import JavaError, find_java, major_version
 from tests.drawing import draw
 from tests.handlers.ranking import IMPORTED
 from tests.pictures import encoded
-from tests.running import ROOT, efiss, free_block, serving
+from tests.running import ROOT, Running, efiss, free_block, serving
 
 
 @pytest.fixture(scope="module")
@@ -27,70 +28,72 @@ def photo() -> bytes:
     return encoded(draw(1, 5000))
 
 
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_exit_code_0_and_nothing_left(catalogue, sign):
-    others = set((catalogue / "tmp").glob("efiss-*"))
-    with serving(catalogue, EFISS_WORKERS="1") as service:
-        family = psutil.Process(service.process.pid).children(recursive=True)
-        assert len(family) >= 2  # Java and its worker
-        start = time.monotonic()
-        service.process.send_signal(sign)
-        assert service.process.wait(15) == 0
-        assert time.monotonic() - start < 10
-        assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-        assert service.log.read_text().splitlines()[-1] == "stopped"
-        assert set((catalogue / "tmp").glob("efiss-*")) == others
+def family_of(service: Running) -> list[psutil.Process]:
+    """Java and the workers."""
+    family = psutil.Process(service.process.pid).children(recursive=True)
+    assert len(family) >= 2
+    return family
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends Java here")
-def test_kill_9_leaves_no_java_behind(catalogue):
-    with serving(catalogue, EFISS_WORKERS="1") as service:
-        family = psutil.Process(service.process.pid).children(recursive=True)
-        service.process.kill()
-        assert not psutil.wait_procs(family, timeout=15)[1]
+def own_folders(folder: Path) -> set[Path]:
+    """What services keep in the temporary folder."""
+    return set((folder / "tmp").glob("efiss-*"))
 
 
-def test_requests_under_way_are_answered_before_it_ends(catalogue, photo):
+def assert_ended(service: Running, family: list[psutil.Process], since: float) -> None:
+    """With exit code 0, in time, and with nothing left."""
+    assert service.process.wait(15) == 0
+    assert time.monotonic() - since < 10
+    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert service.log.read_text().splitlines()[-1] == "stopped"
+
+
+def test_sigterm_lets_requests_under_way_finish(deployed, photo):
     slow = {"EFISS_WORKERS": "1", "EFISS_BATCH_SIZE": "64", "EFISS_BATCH_DELAY_MS": "1000"}
+    others = own_folders(deployed)
     with (
-        serving(catalogue, **slow) as service,
+        serving(deployed, **slow) as service,
         Client(service.url) as client,
         ThreadPoolExecutor(4) as threads,
     ):
+        family = family_of(service)
         # Each waits a second for a batch to fill, so all of them are under way when it is stopped.
         answers = [threads.submit(client.search, photo) for _ in range(4)]
         time.sleep(0.3)
+        start = time.monotonic()
         service.process.send_signal(signal.SIGTERM)
         assert all(len(answer.result().results) == 10 for answer in answers)
-        assert service.process.wait(15) == 0
+        assert_ended(service, family, start)
+        assert own_folders(deployed) == others
 
 
-def test_a_killed_worker_is_replaced(catalogue, photo):
-    # What a request is answered that its worker dies of, and those before there is another.
-    patience = {"timeout": 60, "retries": 1000, "retry_statuses": (500, 503, 507)}
-    with (
-        serving(catalogue, EFISS_WORKERS="1") as service,
-        Client(service.url, **patience) as client,
-    ):
-        (worker,) = service.workers()
-        os.kill(worker, signal.SIGKILL)
-        assert len(client.search(photo).results) == 10
-        assert service.workers() and worker not in service.workers()
+def test_with_no_live_version_the_packed_one_is_served_until_ctrl_c(deployed, photo, tmp_path):
+    """By the worker that comes for a killed one, too."""
+    shutil.copytree(deployed / "model_store", tmp_path / "model_store")
+    (tmp_path / "tmp").symlink_to(deployed / "tmp")  # Unix sockets need a short path
+    others = own_folders(deployed)
+    with serving(tmp_path, EFISS_WORKERS="1") as service:
+        # What a request is answered that its worker dies of, and those before there is another.
+        patience = {"timeout": 60, "retries": 1000, "retry_statuses": (500, 503, 507)}
+        with Client(service.url, **patience) as client:
+            assert client.search(photo).version == "1.0.0"
+            (worker,) = service.workers()
+            os.kill(worker, signal.SIGKILL)
+            assert client.search(photo).version == "1.0.0"
+            assert service.workers() and worker not in service.workers()
+        family, start = family_of(service), time.monotonic()
+        service.process.send_signal(signal.SIGINT)
+        assert_ended(service, family, start)
+        assert own_folders(deployed) == others
 
 
-def test_with_no_live_version_the_packed_one_is_served(catalogue, photo, tmp_path):
-    shutil.copytree(catalogue / "model_store", tmp_path / "model_store")
-    short = tmp_path / "tmp"
-    short.symlink_to(catalogue / "tmp")  # Unix sockets need a short path
-    with serving(tmp_path, EFISS_WORKERS="1") as service, Client(service.url) as client:
-        assert client.search(photo).version == "1.0.0"
-
-
-def test_a_live_version_without_a_model_is_served(catalogue, photo, tmp_path):
+def test_a_live_version_without_a_model_is_served_and_kill_9_leaves_no_java(
+    deployed, photo, tmp_path
+):
     """What says "ready" asks with a code then."""
-    shutil.copytree(catalogue / "model_store", tmp_path / "model_store")
-    shutil.copytree(catalogue / "index" / IMPORTED, tmp_path / "index" / IMPORTED)
-    (tmp_path / "tmp").symlink_to(catalogue / "tmp")
+    shutil.copytree(deployed / "model_store", tmp_path / "model_store")
+    shutil.copytree(deployed / "index" / IMPORTED, tmp_path / "index" / IMPORTED)
+    (tmp_path / "tmp").symlink_to(deployed / "tmp")
     assert efiss("activate", IMPORTED, folder=tmp_path).returncode == 0
     with serving(tmp_path, EFISS_WORKERS="1") as service, Client(service.url) as client:
         assert f"answers from index version {IMPORTED}" in service.log.read_text()
@@ -99,31 +102,39 @@ def test_a_live_version_without_a_model_is_served(catalogue, photo, tmp_path):
         with pytest.raises(ServiceError, match="without a model") as refused:
             client.search(photo)
         assert (refused.value.status, refused.value.kind) == (409, "no_model")
+        if sys.platform == "linux":  # whose kernel ends Java here
+            family = family_of(service)
+            service.process.kill()
+            assert not psutil.wait_procs(family, timeout=15)[1]
 
 
-def serve_fails(folder, **environment) -> str:
-    environment = {"EFISS_PORT": str(free_block()), "PYTHONPATH": str(ROOT), **environment}
-    done = subprocess.run(
-        [sys.executable, "-m", "efiss", "serve", "--config", str(ROOT / "config.properties")],
-        cwd=folder,
-        env=os.environ | environment,
-        text=True,
-        capture_output=True,
-        timeout=120,
-    )
-    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+def serve_fails(folder: Path, **environment: str) -> str:
+    """What `efiss serve` says that ends before it starts anything."""
+    options = ["--model_store", folder / "model_store", "--index_root", folder / "index",
+               "--config", ROOT / "config.properties"]  # fmt: skip
+    environment = {"EFISS_PORT": str(free_block()), **environment}
+    done = CliRunner().invoke(main, ["serve", *map(str, options)], env=environment)
+    assert done.exit_code == 1 and len(done.stderr.splitlines()) == 1, done.output
     return done.stderr
 
 
+@pytest.fixture
+def packed(tmp_path) -> Path:
+    """A folder in which there is an archive, that is not looked into."""
+    archive = tmp_path / "model_store" / "image-retrieval-v1.0.mar"
+    archive.parent.mkdir()
+    archive.touch()
+    return tmp_path
+
+
 @pytest.mark.parametrize("offset", [0, 2, 5])
-def test_a_taken_port_is_one_clear_sentence(catalogue, offset):
+def test_a_taken_port_is_one_clear_sentence(packed, offset):
     port = free_block()
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", port + offset))
         holder.listen()
-        said = serve_fails(catalogue, EFISS_PORT=str(port))
+        said = serve_fails(packed, EFISS_PORT=str(port))
     assert f"port {port + offset} on 127.0.0.1" in said and "set EFISS_PORT" in said
-    assert len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -139,52 +150,53 @@ def test_a_taken_port_is_one_clear_sentence(catalogue, offset):
      ("EFISS_ACCESS_LOG", "yes", "must be on or off, not 'yes'"),
      ("EFISS_BACKEND", "elastic", "must be faiss or milvus, not 'elastic'")],
 )  # fmt: skip
-def test_a_bad_value_is_said_before_anything_is_started(name, value, words, tmp_path, monkeypatch):
+def test_a_bad_value_is_said_before_anything_is_started(name, value, words, tmp_path):
     """In a folder where nothing could be: what is wrong there is not what is said."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(name, value)
-    done = CliRunner().invoke(main, ["serve"])
-    assert done.exit_code == 1
-    assert done.stderr.startswith(f"Error: {name} {words}") and done.stderr.count("\n") == 1
+    assert serve_fails(tmp_path, **{name: value}).startswith(f"Error: {name} {words}")
 
 
-def test_an_address_of_another_machine_is_one_clear_sentence(catalogue):
-    assert "on 192.0.2.1 cannot be used" in serve_fails(catalogue, EFISS_HOST="192.0.2.1")
+def test_an_address_of_another_machine_is_one_clear_sentence(packed):
+    assert "on 192.0.2.1 cannot be used" in serve_fails(packed, EFISS_HOST="192.0.2.1")
 
 
-def test_too_long_a_temporary_folder_says_so(catalogue, tmp_path):
-    (tmp_path / ("long" * 25)).mkdir()
-    said = serve_fails(catalogue, TMPDIR=str(tmp_path / ("long" * 25)))
-    assert "set TMPDIR" in said and not list((tmp_path / ("long" * 25)).iterdir())
-
-
-def test_it_serves_on_when_nobody_reads_its_log(catalogue, photo):
-    port = free_block()
-    environment = {"EFISS_PORT": str(port), "EFISS_WORKERS": "1", "PYTHONPATH": str(ROOT),
-                   "TMPDIR": str(catalogue / "tmp")}  # fmt: skip
-    command = [sys.executable, "-m", "efiss", "serve", "--config", str(ROOT / "config.properties")]
-    service = subprocess.Popen(command, cwd=catalogue, env=os.environ | environment,
-                               stdout=subprocess.PIPE, text=True)  # fmt: skip
-    try:
-        assert any(line.startswith("ready: ") for line in service.stdout)
-        service.stdout.close()
-        with Client(f"http://127.0.0.1:{port}") as client:
-            for _ in range(600):  # each leaves a line in the log, in all more than a pipe holds
-                client.search(photo, top_k=1)
-    finally:
-        service.terminate()
-        service.wait(20)
+def test_too_long_a_temporary_folder_says_so(packed, monkeypatch):
+    long = packed / ("long" * 25)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    assert "set TMPDIR" in serve_fails(packed) and not list(long.iterdir())
 
 
 def test_a_missing_archive_names_the_command_that_makes_it(tmp_path):
     assert "efiss archive --index_version" in serve_fails(tmp_path)
 
 
-def test_a_damaged_archive_is_said_at_once_not_after_two_minutes(catalogue, tmp_path):
+def test_it_serves_on_when_nobody_reads_its_log(deployed):
+    port = free_block()
+    environment = {"EFISS_PORT": str(port), "EFISS_WORKERS": "1", "PYTHONPATH": str(ROOT),
+                   "TMPDIR": str(deployed / "tmp")}  # fmt: skip
+    command = [sys.executable, "-m", "efiss", "serve", "--config", str(ROOT / "config.properties")]
+    service = subprocess.Popen(command, cwd=deployed, env=os.environ | environment,
+                               stdout=subprocess.PIPE, text=True)  # fmt: skip
+    try:
+        assert any(line.startswith("ready: ") for line in service.stdout)
+        service.stdout.close()
+        with Client(f"http://127.0.0.1:{port}") as client:
+            for _ in range(600):  # each leaves a line in the log, in all more than a pipe holds
+                client.search(code="0" * 16, top_k=1)
+    finally:
+        service.terminate()
+        service.wait(20)
+
+
+def test_a_damaged_archive_is_said_at_once_not_after_two_minutes(deployed, tmp_path):
     (tmp_path / "model_store").mkdir()
-    whole = (catalogue / "model_store" / "image-retrieval-v1.0.mar").read_bytes()
+    whole = (deployed / "model_store" / "image-retrieval-v1.0.mar").read_bytes()
     (tmp_path / "model_store" / "image-retrieval-v1.0.mar").write_bytes(whole[: len(whole) // 2])
-    assert "its last lines" in serve_fails(tmp_path, TMPDIR=str(catalogue / "tmp"))
+    (tmp_path / "config.properties").symlink_to(ROOT / "config.properties")
+    environment = {"EFISS_PORT": str(free_block()), "TMPDIR": str(deployed / "tmp")}
+    done = efiss("serve", folder=tmp_path, timeout=60, environment=environment)
+    assert done.returncode == 1 and "its last lines" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_java_is_found_and_an_old_one_is_passed_over(tmp_path, monkeypatch):
@@ -201,6 +213,6 @@ def test_java_is_found_and_an_old_one_is_passed_over(tmp_path, monkeypatch):
         find_java()
 
 
-def test_archive_of_a_version_that_is_not_there_names_those_that_are(catalogue):
-    done = efiss("archive", "--index_version", "9.9.9", folder=catalogue)
+def test_archive_of_a_version_that_is_not_there_names_those_that_are(deployed):
+    done = efiss("archive", "--index_version", "9.9.9", folder=deployed)
     assert done.returncode == 1 and "1.0.0, 1.1.0" in done.stderr

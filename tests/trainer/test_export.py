@@ -29,6 +29,7 @@ def codes_of(network, pixels: np.ndarray, recipe: Recipe) -> np.ndarray:
         return pack(network(torch.from_numpy(inputs).permute(0, 3, 1, 2).float()).numpy())
 
 
+@pytest.mark.slow("compiles whole networks")
 @pytest.mark.parametrize(
     "values",
     [

@@ -74,6 +74,7 @@ def torchrun(count: int, *arguments: str) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
+@pytest.mark.slow("starts two processes that train")
 def test_two_processes_train_the_network_that_one_does(data, tmp_path):
     """With the shipped recipe's backbone, augmentation and terms, in a few steps of 8 pictures."""
     values = ("epochs=1", "batch_size=8", "input_size=32", "training_sizes=[32]", "averaging=0")

@@ -232,6 +232,7 @@ def test_the_terms_bear_half_precision():
         assert term(outputs.bfloat16(), other).item() == pytest.approx(wanted, rel=0.05)
 
 
+@pytest.mark.slow("trains")
 @pytest.mark.parametrize("term", ["loss", "instance"])
 def test_a_layer_learns_by_descending(term):
     """The loss tells two classes apart; the instance term makes noisy views of a picture agree."""

@@ -33,6 +33,7 @@ def some_products() -> Pictures:
     )
 
 
+@pytest.mark.slow("hashes thousands of real photographs")
 def test_codes_find_more_than_what_needs_no_training(model, some_products):
     result = evaluate(model, [some_products])
     views = result.retrieval["products: article_type"]
