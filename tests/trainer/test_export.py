@@ -72,8 +72,6 @@ def test_the_sidecar_says_what_the_recipe_says(network, tmp_path):
         "std": [0.5, 0.5, 0.5],
         "training_data": "drawn pictures",
         "framing": "letter",
-        "fine_bits": 0,
-        "rank_weight": 1.0,
     }
     assert json.loads((tmp_path / "small.json").read_text()) == wanted
     assert Model.load(tmp_path / "small.pt").sidecar == sidecar

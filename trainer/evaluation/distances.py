@@ -4,22 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hashing.codes import (
-    CODE_BITS,
-    FINE_BITS,
-    LARGEST_WEIGHT,
-    fine_similarity,
-    pack,
-    similarities,
-    split,
-)
+from hashing.codes import CODE_BITS, pack, split
+from searcher import order
 
 Distances = Callable[[slice], np.ndarray]
 """Distances of a slice of the queries to every row of the gallery: any number type [b, n]."""
-
-
-WINDOW = 1000
-"""Rows that rank `fine` orders."""
 
 
 def by_hamming(queries: np.ndarray, gallery: np.ndarray) -> Distances:
@@ -28,42 +17,28 @@ def by_hamming(queries: np.ndarray, gallery: np.ndarray) -> Distances:
     return lambda rows: np.bitwise_count(queries[rows] ^ gallery[None, :, 0])
 
 
-def by_rank_distance(queries: np.ndarray, gallery: np.ndarray) -> Distances:
-    """Numbers that order codes as the service's rank `distance` does: by (Hamming distance,
-    -similarity), that of the longer code where there is one.
+def by_rank(queries: np.ndarray, gallery: np.ndarray, weight: float | None = None) -> Distances:
+    """Places in the order that the service gives: by rank `distance`, or with a weight by rank
+    `fine`, see `searcher.order`.
 
-    queries: the model's outputs, float [q, 64 or 320].  gallery: packed, uint8 [n, 8 or 40].  Gives
-    int32 [b, n].
-    """
-    codes, fine = split(gallery)
-    bits, signs = (slice(CODE_BITS, None), fine) if fine.shape[1] else (slice(CODE_BITS), codes)
-    step = 2 * FINE_BITS * LARGEST_WEIGHT + 1  # more than two similarities differ by
-    hamming = by_hamming(pack(queries[:, :CODE_BITS]), codes)
-
-    def between(rows: slice) -> np.ndarray:
-        return hamming(rows).astype(np.int32) * step - similarities(queries[rows, bits], signs)
-
-    return between
-
-
-def by_rank_fine(queries: np.ndarray, gallery: np.ndarray, weight: float) -> Distances:
-    """Numbers that order codes as the service's rank `fine` does: a window of the first rows of
-    rank `distance` by `codes.fine_similarity`, what follows as it was.
-
-    queries: outputs, float [q, 320].  gallery: packed, uint8 [n, 40].  weight: of the 64-bit code.
+    queries: the model's outputs, float32 [q, 64 or 320].  gallery: packed, uint8 [n, 8 or 40].
     Gives int32 [b, n].
     """
     codes, fine = split(gallery)
-    distance = by_rank_distance(queries, gallery)
+    fine_codes = fine if fine.shape[1] else None
+    own = pack(queries[:, :CODE_BITS])
+    hamming = by_hamming(own, codes)
+    everything = np.arange(len(gallery))
 
     def between(rows: slice) -> np.ndarray:
-        numbers = distance(rows)
-        for outputs, own in zip(queries[rows], numbers, strict=True):
-            window = np.argsort(own, kind="stable")[:WINDOW]
-            similarity = fine_similarity(outputs, codes[window], fine[window], weight)
-            first = own.min() - len(window)
-            own[window[np.argsort(-similarity, kind="stable")]] = first + np.arange(len(window))
-        return numbers
+        places = np.empty((len(queries[rows]), len(gallery)), np.int32)
+        for place, code, outputs, bits in zip(
+            places, own[rows], queries[rows], hamming(rows), strict=True
+        ):
+            found = order.Found(everything, bits, codes, fine_codes)
+            query = order.Query(code, outputs, weight)
+            place[order.in_order(found, query, len(gallery))[0]] = everything
+        return places
 
     return between
 

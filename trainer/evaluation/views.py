@@ -7,13 +7,7 @@ import numpy as np
 
 from hashing.codes import CODE_BITS, pack
 from hashing.model import Sidecar
-from trainer.evaluation.distances import (
-    Distances,
-    by_cosine,
-    by_hamming,
-    by_rank_distance,
-    by_rank_fine,
-)
+from trainer.evaluation.distances import Distances, by_cosine, by_hamming, by_rank
 from trainer.evaluation.encode import Encoded
 
 CODES = "codes"
@@ -44,7 +38,7 @@ def model_views(sets: dict[str, Encoded], sidecar: Sidecar) -> list[View]:
     codes = {name: one.codes for name, one in sets.items()}
     embeddings = {name: one.embedding for name, one in sets.items() if one.embedding is not None}
     views = [
-        View(CODES, whole, lambda queries, gallery: by_rank_distance(queries, pack(gallery))),
+        View(CODES, whole, lambda queries, gallery: by_rank(queries, pack(gallery))),
         View(BY_ROW, codes, by_hamming),
         View(OUTPUTS, outputs, by_cosine),
     ]
@@ -53,7 +47,7 @@ def model_views(sets: dict[str, Encoded], sidecar: Sidecar) -> list[View]:
     if sidecar.fine_bits:
 
         def by_fine(queries: np.ndarray, gallery: np.ndarray) -> Distances:
-            return by_rank_fine(queries, pack(gallery), sidecar.rank_weight)
+            return by_rank(queries, pack(gallery), sidecar.rank_weight)
 
         views.insert(1, View(FINE, whole, by_fine))
     return views

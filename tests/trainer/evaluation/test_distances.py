@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from hashing.codes import fine_similarity, hamming, pack, similarity, split
-from trainer.evaluation import distances as distances_module
+from searcher import order as searching
 from trainer.evaluation.distances import (
     by_cosine,
     by_euclidean,
     by_hamming,
-    by_rank_distance,
-    by_rank_fine,
+    by_rank,
 )
 
 
@@ -29,7 +28,7 @@ def test_codes_are_ordered_by_distance_then_similarity_then_row():
     base = random.normal(size=64)
     queries = np.where(random.random((20, 64)) < 0.03, -base, base) * random.random((20, 64))
     gallery = pack(np.where(random.random((300, 64)) < 0.05, -base, base))
-    order = np.argsort(by_rank_distance(queries, gallery)(slice(0, 20)), axis=1, kind="stable")
+    order = np.argsort(by_rank(queries, gallery)(slice(0, 20)), axis=1, kind="stable")
     for query, rows in zip(queries, order, strict=True):
         distances = hamming(pack(query[None])[0], gallery)
         wanted = np.lexsort((np.arange(300), -similarity(query, gallery), distances))
@@ -43,7 +42,7 @@ def test_no_similarity_outweighs_a_bit():
     gallery = np.ones((2, 64))
     gallery[0, 0] = -1  # one bit away, and the one with all the weight
     gallery[1, 1:3] = -1  # two bits away, of next to no weight
-    keys = by_rank_distance(query, pack(gallery))(slice(0, 1))[0]
+    keys = by_rank(query, pack(gallery))(slice(0, 1))[0]
     assert keys[0] < keys[1]
 
 
@@ -59,7 +58,7 @@ def some_with_longer_codes() -> tuple[np.ndarray, np.ndarray]:
 def test_ties_are_ordered_by_the_longer_code_where_there_is_one():
     queries, gallery = some_with_longer_codes()
     codes, fine = split(gallery)
-    order = np.argsort(by_rank_distance(queries, gallery)(slice(0, 20)), axis=1, kind="stable")
+    order = np.argsort(by_rank(queries, gallery)(slice(0, 20)), axis=1, kind="stable")
     for query, rows in zip(queries, order, strict=True):
         distances = hamming(pack(query[None, :64])[0], codes)
         wanted = np.lexsort((np.arange(300), -similarity(query[64:], fine), distances))
@@ -68,14 +67,14 @@ def test_ties_are_ordered_by_the_longer_code_where_there_is_one():
 
 @pytest.mark.parametrize("weight", [0.0, 1.5])
 def test_rank_fine_orders_the_nearest_by_both_codes_and_leaves_the_rest(weight, monkeypatch):
-    monkeypatch.setattr(distances_module, "WINDOW", 40)
+    monkeypatch.setattr(searching, "WINDOW", 40)
     queries, gallery = some_with_longer_codes()
     codes, fine = split(gallery)
     by_distance, by_fine = (
         np.argsort(between(slice(5, 20)), axis=1, kind="stable")
         for between in (
-            by_rank_distance(queries, gallery),
-            by_rank_fine(queries, gallery, weight),
+            by_rank(queries, gallery),
+            by_rank(queries, gallery, weight),
         )
     )
     assert np.array_equal(by_distance[:, 40:], by_fine[:, 40:])
@@ -88,6 +87,6 @@ def test_rank_fine_orders_the_nearest_by_both_codes_and_leaves_the_rest(weight, 
 def test_a_gallery_smaller_than_the_window_is_ordered_whole():
     queries, gallery = some_with_longer_codes()
     codes, fine = split(gallery)
-    order = np.argsort(by_rank_fine(queries, gallery, 1.0)(slice(0, 1))[0], kind="stable")
+    order = np.argsort(by_rank(queries, gallery, 1.0)(slice(0, 1))[0], kind="stable")
     similarities = fine_similarity(queries[0], codes[order], fine[order], 1.0)
     assert (np.diff(similarities) <= 0).all()
