@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from efiss_client import PATH
-from handlers.request import RANGES, RANKS, Query, parse
+from handlers.request import RANGES, RANKS, Query, RequestError, parse
+from photographs import DATALAKE, catalogue
 from searcher import open_version
 from tests.drawing import draw
 from tests.handlers.ranking import (
@@ -289,11 +290,31 @@ def test_efiss_search_wants_a_picture_or_a_path(service, tmp_path):
 PAGE = (ROOT / "docs" / "queries.md").read_text(encoding="utf-8")
 
 
-def test_the_examples_of_the_page_answer_what_it_says(service, image, tmp_path):
-    (tmp_path / "photo.jpg").write_bytes(base64.b64decode(image))
-    script = "".join(re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL))
+DEMO_PATH = re.compile(r"demo/datalake/([\w.-]+)/[\w.-]+\.jpg")
+
+
+def test_the_paths_and_shops_of_the_page_are_the_demos():
+    there = {f"{DATALAKE}/{picture.path}" for picture in catalogue()}
+    paths = {found[0] for found in DEMO_PATH.finditer(PAGE)}
+    assert paths and paths <= there
+    shops = {name for one in re.findall(r'shops": (\[.*?\])', PAGE) for name in json.loads(one)}
+    assert len(shops) == 3 and shops <= {shop_of(path) for path in there}
+
+
+def as_here(script: str) -> str:
+    """Examples of the page for the catalogue that is here: a path, and a name for each shop."""
+    script = DEMO_PATH.sub("data/atlas.example/2_atlas_example.jpg", script)
+    for theirs, ours in {"juniper": "north", "quayside": "linden", "atelier": "atlas"}.items():
+        script = script.replace(f"{theirs}.example", f"{ours}.example")
+    return script
+
+
+def test_the_examples_of_the_page_answer_what_it_says(service):
+    script = as_here("".join(re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)))
     script = script.replace("http://127.0.0.1:5000", service.url)
-    done = subprocess.run(["bash", "-ec", script], cwd=tmp_path, capture_output=True, check=True)
+    done = subprocess.run(
+        ["bash", "-ec", script], cwd=service.folder, capture_output=True, check=True
+    )
     # TorchServe indents JSON, so an answer ends with the first line that is nothing but a brace.
     answers = [json.loads(text + "}") for text in done.stdout.decode().split("\n}\n")[:-1]]
     (
@@ -327,7 +348,7 @@ def test_the_examples_of_the_page_answer_what_it_says(service, image, tmp_path):
 
 def test_the_page_has_every_field_and_its_limits():
     rows = dict(re.findall(r"^\| `(\w+)`(?: or `topk`)? \| (.*?) \|", PAGE, re.MULTILINE))
-    with pytest.raises(ValueError, match="The fields are") as unknown:
+    with pytest.raises(RequestError, match="The fields are") as unknown:
         parse({"body": {"what": 1}})
     fields = str(unknown.value).partition("The fields are ")[2].split(", ")
     assert set(fields) - {"topk"} <= set(rows)
