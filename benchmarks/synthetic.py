@@ -9,7 +9,7 @@ from hashing.codes import CODE_BYTES
 from hashing.model import read_sidecar
 from searcher.columns import Paths
 from searcher.index import Index
-from searcher.publish import Contents, publish
+from searcher.publish import DEFAULT, Contents, publish
 
 SHOPS = 3000
 ROWS_A_CENTRE, SPREAD, AWAY = 50, 0.06, 0.03
@@ -64,7 +64,12 @@ def _paths_of_shops(rows: int) -> Iterator[tuple[bytes, np.ndarray]]:
 
 
 def published(
-    root: Path, version: str, codes: np.ndarray, index_mode: str, model: Path | None = None
+    root: Path,
+    version: str,
+    codes: np.ndarray,
+    index_mode: str = DEFAULT,
+    model: Path | None = None,
+    fine_codes: np.ndarray | None = None,
 ) -> Path:
     """A version of these codes in the index folder `root`, as if `model` had made them: its
     folder."""
@@ -78,6 +83,7 @@ def published(
         model_sha256=sidecar.sha256 if sidecar else "",
         catalogue={"database": "", "sha256": "", "lines": len(codes)},
         index_mode=index_mode,
+        fine_codes=fine_codes,
     )
     with Index(root).writing():
         publish(Index(root), version, contents)

@@ -1,5 +1,5 @@
-"""What the order inside equal distances costs: search with the query's outputs against search
-without.  About half a minute; run it from the root of the repository."""
+"""What the order costs: inside equal distances by the query's outputs, and of the nearest by both
+codes.  About half a minute; run it from the root of the repository."""
 
 import tempfile
 import time
@@ -9,13 +9,12 @@ from pathlib import Path
 import click
 import faiss
 import numpy as np
+from synthetic import published
 
-from efiss.commands.options import MODEL_PATH
-from hashing.codes import pack, unpack
-from hashing.model import find_model, read_sidecar
+from hashing.codes import CODE_BYTES, FINE_BITS, FINE_BYTES, pack, unpack
 from searcher import open_version
-from searcher.index import Index
-from searcher.publish import Contents, publish
+from searcher.faiss_version import FaissVersion
+from searcher.order import WINDOW
 
 SIZES = (100_000, 1_000_000)
 COUNTS = (10, 1000)
@@ -26,37 +25,48 @@ TIED_DISTANCE = 8
 
 
 @click.command()
-@MODEL_PATH
+@click.option(
+    "--size",
+    "sizes",
+    type=click.IntRange(1000),
+    multiple=True,
+    default=SIZES,
+    show_default=True,
+    help="Rows of an index; may be given repeatedly.",
+)
 @click.option("--queries", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
-def ties(model_path: Path, queries: int, rounds: int) -> None:
-    """Measure search with outputs against search without, one query at a time on one core.
+def ties(sizes: tuple[int, ...], queries: int, rounds: int) -> None:
+    """Measure what the order costs, one query at a time on one core, the pages in memory.
 
     \b
-    Columns: milliseconds a query without and with outputs (the mean over queries of the median over
-    rounds), and the second divided by the first. Codes:
+    Columns: milliseconds a query (the mean over queries of the median over rounds) by distance and
+    row; by distance and the longer code; by rank fine; and of that the finding of 1,000.
+    Codes:
       uniform    any code; queries too
       clustered  near one of 1,000 centres; queries too
       tied       all rows equally far from the query: the worst case
-    The model only completes the version on disk; nothing is hashed with it.
+    Longer codes are any bits.
 
     \b
-    Example:
+    Examples:
       python benchmarks/ties.py --queries 5
+      python benchmarks/ties.py --size 10000000
     """
     faiss.omp_set_num_threads(1)  # as the service has it
-    click.echo("     rows  codes         k     plain   ordered   ratio")
-    for size in SIZES:
+    click.echo("      rows  codes         k     plain  distance      fine  the 1,000 nearest")
+    for size in sizes:
         for name, draw in KINDS.items():
-            codes, outputs = draw(np.random.default_rng(1), size, queries)
+            random = np.random.default_rng(1)
+            codes, outputs = draw(random, size, queries)
+            fine_codes = random.integers(0, 256, (size, FINE_BYTES), np.uint8)
+            longer = random.normal(size=(queries, FINE_BITS)).astype(np.float32)
+            outputs = np.concatenate([outputs, longer], axis=1)
             with tempfile.TemporaryDirectory() as folder:
-                index = _open(Path(folder), codes, find_model(model_path))
+                index = open_version(published(Path(folder), "1.0.0", codes, fine_codes=fine_codes))
                 for k in COUNTS:
-                    plain, ordered = _measure(index, outputs, k, rounds)
-                    click.echo(
-                        f"{size:9,}  {name:9}  {k:5,}  {plain:5.2f} ms  {ordered:5.2f} ms  "
-                        f"{ordered / plain:5.2f}x"
-                    )
+                    took = "".join(f"{ms:7.2f} ms" for ms in _measure(index, outputs, k, rounds))
+                    click.echo(f"{size:10,}  {name:9}  {k:5,}{took}")
 
 
 def _uniform(rng, rows: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
@@ -91,39 +101,24 @@ def _outputs(rng, codes: np.ndarray) -> np.ndarray:
     return ((unpack(codes) * 2.0 - 1) * magnitudes).astype(np.float32)
 
 
-def _open(folder: Path, codes: np.ndarray, model: Path):
-    sidecar = read_sidecar(model)
-    contents = Contents(
-        codes=codes,
-        paths=["a.jpg"] * len(codes),
-        rejected=[],
-        model=model,
-        model_name=sidecar.name,
-        model_sha256=sidecar.sha256,
-        catalogue={"database": "", "sha256": "", "lines": len(codes)},
-    )
-    with Index(folder).writing():
-        publish(Index(folder), "1.0.0", contents)
-    return open_version(folder / "1.0.0")
+def _measure(index: FaissVersion, outputs: np.ndarray, k: int, rounds: int) -> np.ndarray:
+    """Milliseconds a query of each way, in turns."""
+    took = []
+    for one in outputs:
+        code = pack(one[None])[0, :CODE_BYTES]
+        ways = (
+            lambda code=code: index.select(code, k),
+            lambda code=code, one=one: index.select(code, k, one),
+            lambda code=code, one=one: index.select(code, k, one, weight=1.0),
+            lambda code=code: index.select(code, WINDOW),
+        )
+        took.append(np.median([[_seconds(way) for way in ways] for _ in range(rounds)], axis=0))
+    return np.mean(took, axis=0) * 1000
 
 
-def _measure(index, outputs: np.ndarray, k: int, rounds: int) -> tuple[float, float]:
-    """Milliseconds a query without and with outputs, in turns."""
-    plain, ordered = [], []
-    for one in np.split(outputs, len(outputs)):
-        code = pack(one)
-        turns = [
-            (_seconds(index.search, code, k), _seconds(index.search, code, k, one))
-            for _ in range(rounds)
-        ]
-        plain.append(np.median([turn[0] for turn in turns]))
-        ordered.append(np.median([turn[1] for turn in turns]))
-    return float(np.mean(plain) * 1000), float(np.mean(ordered) * 1000)
-
-
-def _seconds(search: Callable, *arguments) -> float:
+def _seconds(way: Callable[[], object]) -> float:
     start = time.perf_counter()
-    search(*arguments)
+    way()
     return time.perf_counter() - start
 
 

@@ -57,7 +57,9 @@ def similarity(outputs: np.ndarray, codes: np.ndarray) -> np.ndarray:
     is taken.  An output that is not a number weighs 0.  The idea is from Gordo et al., "Asymmetric
     Distances for Binary Embeddings", IEEE TPAMI 36(1), 2014.
     """
-    partial = _weights(outputs).reshape(-1, 8) @ _BYTE_SIGNS  # [byte, its value]
+    # Whole numbers below 2**24 are exact in float32, and its matrix product is the fast one.
+    weights = _weights(outputs).astype(np.float32)
+    partial = (weights.reshape(-1, 8) @ _BYTE_SIGNS).astype(np.int32)  # [byte, its value]
     total = np.zeros(len(codes), np.int32)
     for values, column in zip(partial, codes.T, strict=True):
         total += values.take(column)
@@ -66,8 +68,7 @@ def similarity(outputs: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 def similarities(outputs: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """`similarity` of every query to every code: float [q, b], uint8 [n, b / 8] -> int32 [q, n]."""
-    # Whole numbers below 2**24 are exact in float32, and its matrix product is the fast one.
-    weights = _weights(outputs).astype(np.float32)
+    weights = _weights(outputs).astype(np.float32)  # exact, and fast, as above
     return (weights @ _signs(codes).astype(np.float32).T).astype(np.int32)
 
 
@@ -113,5 +114,5 @@ def _signs(codes: np.ndarray) -> np.ndarray:
     return unpack(codes).astype(np.int32) * 2 - 1
 
 
-_BYTE_SIGNS = np.unpackbits(np.arange(256, dtype=np.uint8)[None], axis=0).astype(np.int32) * 2 - 1
+_BYTE_SIGNS = np.unpackbits(np.arange(256, dtype=np.uint8)[None], axis=0).astype(np.float32) * 2 - 1
 """Signs of the bits of each byte value, the highest bit first: [8, 256]."""

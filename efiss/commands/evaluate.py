@@ -1,5 +1,6 @@
 """`efiss evaluate`."""
 
+import dataclasses
 import json
 import tempfile
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from machine.settings import service_here
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from hashing.nearness import Nearness
     from trainer.evaluation.figures import Evaluation, LiveEvaluation
 
 HERE = "the service of this machine"
@@ -67,6 +69,11 @@ HERE = "the service of this machine"
     help="How many results are looked at by the measures at k.",
 )
 @click.option(
+    "--write_match",
+    is_flag=True,
+    help="Write into the model's sidecar what its distances and similarities mean (`match`).",
+)
+@click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder to also write the figures (figures.json) and plots (PNG) to.",
@@ -83,6 +90,7 @@ def evaluate(
     url: str | None,
     queries: int,
     k: int,
+    write_match: bool,
     out: Path | None,
 ) -> None:
     """Measure how well a model retrieves, or how well a live catalogue does.
@@ -117,18 +125,23 @@ def evaluate(
     plots_of = _plots(out)
     with bars() as tell:
         result: Evaluation | LiveEvaluation
+        match: Nearness | None = None
         if url is None:
             result = _of_model(data, recipe, labels, unseen, model_path, device, k, tell)
+            match = result.match
         else:
             result = _of_service(url, data, labels, k, queries, tell)
     # Names from the catalogue may hold what no terminal can show.
     click.echo(report(result).encode("utf-8", "replace").decode("utf-8"))
+    if write_match and match:
+        _write_match(model_path, match)
     if out and plots_of:
         _write(out, result, plots_of(result))
 
 
 def _refuse_what_does_not_go_together(context: click.Context, url: str | None) -> None:
-    only_for = ("queries",) if url is None else ("recipe", "unseen", "model_path", "device")
+    of_models = ("recipe", "unseen", "model_path", "device", "write_match")
+    only_for = ("queries",) if url is None else of_models
     default = click.core.ParameterSource.DEFAULT
     for name in only_for:
         if context.get_parameter_source(name) != default:
@@ -184,6 +197,15 @@ def _plots(out: Path | None) -> "Callable[[Evaluation | LiveEvaluation], dict[st
     except ModuleNotFoundError as error:
         raise Problem(f"{error}; run: pip install 'efiss-ai[train]'") from error
     return plots_of
+
+
+def _write_match(model_path: Path, match: "Nearness") -> None:
+    from hashing.model import find_model, read_sidecar
+
+    path = find_model(model_path)
+    sidecar = dataclasses.replace(read_sidecar(path), match=match)
+    write_whole(path.with_suffix(".json"), sidecar.to_json().encode())
+    click.echo(f"wrote what is near into {path.with_suffix('.json')}")
 
 
 def _write(out: Path, result: "Evaluation | LiveEvaluation", plots: "dict[str, Figure]") -> None:

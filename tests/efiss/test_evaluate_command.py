@@ -1,6 +1,7 @@
 """`efiss evaluate`, in front of what tests/trainer tests."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from efiss.cli import main
+from hashing.model import Model
 from tests.pictures import encoded
 from trainer.data import is_held_out
 
@@ -146,3 +148,21 @@ def test_no_service_is_said(shoes_and_bags, monkeypatch):
     monkeypatch.setenv("EFISS_PORT", "many")
     code, text = run("--index", "--data", shoes_and_bags)
     assert code == 1 and "EFISS_PORT must be a whole number" in text
+
+
+def test_what_is_near_is_written_into_the_sidecar(shoes_and_bags, long_model, tmp_path):
+    path = shutil.copy(long_model, tmp_path / "mine.pt")
+    before = long_model.with_suffix(".json").read_text()
+    path.with_suffix(".json").write_text(before)
+    arguments = ("--data", shoes_and_bags, "--model_path", path)
+    status, output = run(*arguments, "--out", tmp_path / "figures")
+    assert status == 0 and "how near is near" in output
+    assert path.with_suffix(".json").read_text() == before
+    status, output = run(*arguments, "--write_match")
+    assert status == 0 and "wrote what is near into" in output
+    written = json.loads(path.with_suffix(".json").read_text())
+    match = written.pop("match")
+    assert written == json.loads(before)
+    assert match == json.loads((tmp_path / "figures/figures.json").read_text())["match"]
+    assert set(match["distance"]) == set(match["similarity"]) == {"same", "alike", "shares"}
+    assert Model.load(path).sidecar.match is not None

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from hashing.model import Model
+from hashing.codes import pack
+from hashing.model import Model, Sidecar
+from hashing.nearness import Nearness
 from machine import progress
 from trainer.data import DataError, Pictures
 from trainer.evaluation.another_picture import DEGREES, another_picture
@@ -17,6 +19,7 @@ from trainer.evaluation.encode import Encoded, encode
 from trainer.evaluation.figures import Evaluation, FirstHits, Named, Recall, Retrieval, Size
 from trainer.evaluation.floors import floors
 from trainer.evaluation.measures import DIGITS, first_hits, found, hub_share, retrieval
+from trainer.evaluation.nearness import Asked, nearness
 from trainer.evaluation.tasks import Task, row_name, tasks
 from trainer.evaluation.views import BY_ROW, CODES, FINE, View, model_views
 from trainer.targets import trained_on
@@ -69,7 +72,32 @@ def evaluate(
             one.name: code_figures(encoded[one.name].codes, next(iter(one.labels.values())))
             for one in sources
         },
+        match=_nearness(todo, catalogue, held, encoded, model.sidecar),
     )
+
+
+def _nearness(
+    todo: list[Task],
+    catalogue: Pictures,
+    held: np.ndarray,
+    encoded: dict[str, Encoded],
+    sidecar: Sidecar,
+) -> Nearness:
+    """By the first label of every task into the catalogue, and by the other pictures of the
+    standard degree."""
+    types = [
+        Asked(
+            encoded[task.queries].outputs[task.query_rows],
+            pack(encoded[catalogue.name].outputs[task.gallery_rows]),
+            *task.labels[task.answerable()[0]],
+        )
+        for task in todo
+        if task.gallery == catalogue.name and task.answerable() and not task.copies
+    ]
+    others = encoded[next(iter(DEGREES))].outputs
+    whole = pack(encoded[catalogue.name].outputs)
+    products = Asked(others, whole, catalogue.groups[held], catalogue.groups)
+    return nearness(types, products, sidecar.rank_weight if sidecar.fine_bits else None)
 
 
 def _tasks(sources: list[Pictures], leave_out: dict[str, list[str]]) -> list[Task]:

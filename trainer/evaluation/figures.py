@@ -4,6 +4,7 @@ figure is.  `to_json` is what stands in figures.json."""
 import dataclasses
 from typing import Any
 
+from hashing.nearness import Nearness
 from trainer.evaluation.another_picture import Transform
 from trainer.evaluation.bits import CodeFigures, Histogram
 from trainer.evaluation.measures import Figures
@@ -78,6 +79,8 @@ class Evaluation:
     """By row."""
     codes: dict[str, CodeFigures]
     """By source."""
+    match: Nearness
+    """What distances and similarities mean, as the sidecar is to say it."""
 
     no_query = "no held-out picture has a value that the gallery has"
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from hashing.nearness import Nearness, Scale
 from trainer.evaluation.bits import CodeFigures, Histogram
 from trainer.evaluation.figures import (
     NOT_AVAILABLE,
@@ -49,10 +50,26 @@ def report(result: Evaluation | LiveEvaluation) -> str:
             _first_hits(result.first_hits),
             _histogram(name, result.distances[name]),
             _codes(result.codes),
+            _nearness(result.match),
         ]
     else:
         sections.append(_service(result.service, k))
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
+
+
+def _nearness(match: Nearness) -> list[str]:
+    """From which value on hits are told to be the same product, and the right type."""
+
+    def line(name: str, scale: Scale) -> str:
+        shares = ", ".join(f"{share:.2f} at {value:g}" for value, share in scale.shares[::3])
+        near = f"same to {scale.same:g}, alike to {scale.alike:g}"
+        return f"  {name:{WIDTH - 2}}  {near}; right type: {shares}"
+
+    scales = {"distance, bits": match.distance, "similarity by both codes": match.similarity}
+    return [
+        "how near is near",
+        *(line(name, scale) for name, scale in scales.items() if scale is not None),
+    ]
 
 
 def _names(k: int, measures: Iterable[str] = MEASURES) -> list[str]:
