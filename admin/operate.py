@@ -58,12 +58,12 @@ def router(settings: Settings) -> APIRouter:
         """Make a version live; answers when every worker answers from it."""
         _existing(settings, version)
         force = wanted is not None and wanted.force
-        return _switched(lambda: switch.activate(index, version, milvus.place(), force=force))
+        return _switched(lambda: switch.activate(index, version, settings.where, force=force))
 
     @routes.post("/rollback", dependencies=changing)
     def roll_back() -> dict:
         """Make the version live that was live before; again, the one before that."""
-        return _switched(lambda: switch.roll_back(index, milvus.place()))
+        return _switched(lambda: switch.roll_back(index, settings.where))
 
     return routes
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from machine import settings, shipped
 from machine.settings import SettingError
+from searcher import milvus
 from searcher.index import Index
+from searcher.milvus import Place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Settings:
     """The folder that models are taken from."""
     config: Path
     """The file with the thresholds of `efiss check`."""
+    where: Place | None
+    """Of Milvus, when versions are searched there."""
 
     @classmethod
     def from_environment(cls, index_root: Path, config: Path) -> "Settings":
@@ -51,6 +55,7 @@ class Settings:
             database=settings.DATABASE.value(),
             models=shipped.found(settings.MODELS.value()),
             config=config,
+            where=milvus.place(),
         )
 
     @property

@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 from machine.files import write_whole
 from searcher.index import Index
@@ -50,10 +51,10 @@ class Acknowledgement:
     def __init__(self, index: Index):
         self._index = index
         self._path = index.root / _FOLDER / f"{socket.gethostname()}-{os.getpid()}.json"
-        self._said: dict | None = None
+        self._said: dict[str, Any] | None = None
         self._has_failed = False
 
-    def say(self, **fields) -> None:
+    def say(self, **fields: Any) -> None:
         """Leave word when it has changed: fields of `Word` but for host and pid.  A folder that
         cannot be written is served from all the same."""
         if fields == self._said:

@@ -136,10 +136,9 @@ class Columns:
             problems.append(f"paths.offsets.npy does not fit {PATHS}")
         if not problems and (len(starts) < 2 or starts[0] != 0 or starts[-1] != rows):
             problems.append("shops.starts.npy does not fit the rows")
-        if self.fine_codes is not None:
-            found = self.fine_codes.dtype, self.fine_codes.shape
-            if found != (np.uint8, (rows, FINE_BYTES)):
-                problems.append(f"{FINE_CODES} holds {found[0]} {list(found[1])}")
+        fine = self.fine_codes
+        if fine is not None and (fine.dtype != np.uint8 or fine.shape != (rows, FINE_BYTES)):
+            problems.append(f"{FINE_CODES} holds {fine.dtype} {list(fine.shape)}")
         return problems
 
     def path(self, row: int) -> str:
@@ -159,7 +158,8 @@ class Columns:
 
     def lowest_hashed(self, count: int) -> list[int]:
         """The rows of the paths whose hashes are the lowest."""
-        return self._arrays["paths.rows"][:count].tolist()
+        rows: list[int] = self._arrays["paths.rows"][:count].tolist()
+        return rows
 
     @functools.cached_property
     def shops(self) -> dict[str, int]:

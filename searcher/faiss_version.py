@@ -67,7 +67,8 @@ class FaissVersion:
         return self._columns.row(path)
 
     def code(self, row: int) -> np.ndarray:
-        return self._nearest.codes[int(row)].copy()
+        code: np.ndarray = self._nearest.codes[int(row)]
+        return code.copy()
 
     def outputs(self, row: int) -> np.ndarray | None:
         if self._columns.fine_codes is None:

@@ -13,11 +13,12 @@ import fcntl
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
 
-from hashing.model import Model, read_sidecar
+from hashing.model import Model, Sidecar, read_sidecar
 from machine.errors import Problem
 from searcher.acknowledgements import TOUCH_SECONDS, Acknowledgement
 from searcher.faiss_version import open_version
@@ -70,11 +71,11 @@ class Follower:
         self, index: Index | None, packed: Path | None, device: str, where: Place | None = None
     ):
         self._index, self._packed, self._device, self._where = index, packed, device, where
+        self._models: weakref.WeakValueDictionary[Sidecar, Model] = weakref.WeakValueDictionary()
         self._asked = index.activation() if index else None
         self._pinned = _Pinned(self._open)
         self._acknowledgement = Acknowledgement(index) if index else None
         self._has_changed = False
-        self.serving: Serving | None = None
         self.serving, self._refused = self._first()
         self._acknowledge()
 
@@ -82,30 +83,32 @@ class Follower:
         """Follow CURRENT from now on, in daemon threads.  `told` is called with what answers, at
         once and whenever it is another."""
         told(self.serving)
-        if not self._index:
+        if self._acknowledgement is None:
             return
-        threading.Thread(
-            target=self._watch, args=[told], name="index-follower", daemon=True
-        ).start()
-        threading.Thread(target=self._show_life, name="index-word", daemon=True).start()
+        for name, run, given in (
+            ("index-follower", self._watch, told),
+            ("index-word", _show_life, self._acknowledgement),
+        ):
+            threading.Thread(target=run, args=[given], name=name, daemon=True).start()
 
     def check(self) -> None:
         """Look at CURRENT once and open what it names, if it was activated since the last look."""
+        if self._index is None:
+            return
         asked = self._index.activation()
         if asked is not None and asked != self._asked:
             self._asked = asked
-            self._change()
+            self._change(self._index, asked[0])
         elif self._has_changed:  # and the requests that the version before answered are over
             _give_back_memory()
             self._has_changed = False
         self._acknowledge()
 
-    def _change(self) -> None:
-        version = self._asked[0]
+    def _change(self, index: Index, version: str) -> None:
         self._has_changed = True
         try:
-            with _in_turn(self._index):
-                self.serving = self._open_asked()
+            with _in_turn(index):
+                self.serving = self._open(index.folder(version))
         except Exception as error:  # whatever it is, the old version goes on
             self._refused = str(error)
             log.error(
@@ -127,7 +130,7 @@ class Follower:
         if version == self.serving.version:
             return self.serving
         existing = self._index.versions() if self._index else []
-        if version in existing:
+        if self._index and version in existing:
             return self._pinned.get(self._index.root / version)
         # The packed version answers while none is live, and is in no folder of versions.
         others = ", ".join(sorted({*existing, self.serving.version}, key=parse))
@@ -145,31 +148,20 @@ class Follower:
             except Exception:  # whatever it is, the watch must go on
                 log.exception("looking for a new index version failed")
 
-    def _show_life(self) -> None:
-        # Beside the watch, which may be busy opening a version for longer than it may be silent.
-        pause = threading.Event()
-        while True:
-            pause.wait(TOUCH_SECONDS)
-            self._acknowledgement.touch()
-
     def _first(self) -> tuple[Serving, str | None]:
         """What to start with, and why it is not what CURRENT names."""
-        if self._asked is None:
+        if self._index is None or self._asked is None:
             if self._packed is None:
-                raise VersionError(
-                    f"no version is live in {self._index.root}; run `efiss activate`"
-                )
+                place = self._index.root if self._index else "the archive"
+                raise VersionError(f"no version is live in {place}; run `efiss activate`")
             return self._open(self._packed), None
         try:
-            return self._open_asked(), None
+            return self._open(self._index.folder(self._asked[0])), None
         except Exception as error:  # whatever it is, an older answer is better than none
             if self._packed is None:
                 raise
             log.error("live index version refused, the packed one answers: %s", error)
             return self._open(self._packed), str(error)
-
-    def _open_asked(self) -> Serving:
-        return self._open(self._index.folder(self._asked[0]))
 
     def _open(self, folder: Path) -> Serving:
         opened: OpenVersion = (
@@ -181,10 +173,10 @@ class Follower:
         sidecar = read_sidecar(path)
         if sidecar.sha256 != opened.manifest.model["sha256"]:
             raise VersionError(f"{path} is not the model that made the codes of this version")
-        for other in (self.serving, *self._pinned.opened()):
-            if other and other.model and other.model.sidecar == sidecar:
-                return Serving(opened, other.model)
-        return Serving(opened, Model.load(path, self._device))
+        model = self._models.get(sidecar)  # as long as another version has it
+        if model is None:
+            model = self._models[sidecar] = Model.load(path, self._device)
+        return Serving(opened, model)
 
     def _acknowledge(self) -> None:
         if self._acknowledgement is None:
@@ -197,6 +189,14 @@ class Follower:
             refused=self._refused,
             pinned=sorted(one.version for one in self._pinned.opened()),
         )
+
+
+def _show_life(acknowledgement: Acknowledgement) -> None:
+    # Beside the watch, which may be busy opening a version for longer than it may be silent.
+    pause = threading.Event()
+    while True:
+        pause.wait(TOUCH_SECONDS)
+        acknowledgement.touch()
 
 
 @contextlib.contextmanager
@@ -232,8 +232,9 @@ class _Pinned:
         self._thread = futures.ThreadPoolExecutor(1, "pinned-version")
         self._lock = threading.Lock()
         # (folder, its build) -> what opens it, and until when requests wait for it
-        self._asked: collections.OrderedDict[tuple, tuple[futures.Future, float]]
-        self._asked = collections.OrderedDict()
+        self._asked: collections.OrderedDict[
+            tuple[Path, tuple[int, int]], tuple[futures.Future[Serving], float]
+        ] = collections.OrderedDict()
 
     def get(self, folder: Path) -> Serving:
         """Raises StillOpening, and what opening raised."""
@@ -261,5 +262,5 @@ class _Pinned:
         return [each.result() for each in asked if _is_open(each)]
 
 
-def _is_open(opening: futures.Future) -> bool:
+def _is_open(opening: futures.Future[Serving]) -> bool:
     return opening.done() and not opening.cancelled() and opening.exception() is None

@@ -96,7 +96,8 @@ class MilvusVersion:
         return min((each["row"] for each in found), default=None)
 
     def code(self, row: int) -> np.ndarray:
-        return codes_of(self._column("bits", np.array([row])))[0]
+        code: np.ndarray = codes_of(self._column("bits", np.array([row])))[0]
+        return code
 
     def outputs(self, row: int) -> np.ndarray | None:
         if self._fine_codes is None:
@@ -187,7 +188,7 @@ class MilvusVersion:
         distances = np.array([hit["distance"] for hit in hits], np.int32)
         return rows, distances, codes_of([hit["entity"]["bits"] for hit in hits])
 
-    def _column(self, field: str, rows: np.ndarray) -> list:
+    def _column(self, field: str, rows: np.ndarray) -> list[Any]:
         """A scalar field of rows, in their order."""
         values: dict[int, Any] = {}
         for start in range(0, len(rows), MOST_HITS):
@@ -201,7 +202,9 @@ class MilvusVersion:
 
     def _ask(self, method: str, **arguments: Any) -> list[Any]:
         with self._asking:
-            return getattr(self._client, method)(self._name, timeout=QUERY_SECONDS, **arguments)
+            ask = getattr(self._client, method)
+            found: list[Any] = ask(self._name, timeout=QUERY_SECONDS, **arguments)
+            return found
 
 
 def _check_fine_codes(fine_codes: np.ndarray, manifest: Manifest) -> None:

@@ -68,7 +68,10 @@ class Nearest:
             self.ways[way] += 1
         return _cut(distances, rows, wanted, farthest)
 
-    def _find(self, code, wanted: int, farthest: int, among: Among):
+    def _find(
+        self, code: np.ndarray, wanted: int, farthest: int, among: Among
+    ) -> tuple[str, np.ndarray, np.ndarray]:
+        """The way that was gone, distances [f] and rows [f]."""
         if among.rows is not None:
             return "rows", hamming(code, self.codes.take(among.rows, axis=0)), among.rows
         if self._tables is not None and wanted < len(self.codes):
@@ -82,7 +85,9 @@ class Nearest:
             farthest = found.limit
         return "scan", *self._scan(code, wanted, farthest, among)
 
-    def _scan(self, code, wanted: int, farthest: int, among: Among):
+    def _scan(
+        self, code: np.ndarray, wanted: int, farthest: int, among: Among
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Look at all rows, at least as far as the wanted ones lie."""
         radius = farthest if wanted >= len(self.codes) else self._guess(code, wanted, among)
         while True:
@@ -101,7 +106,7 @@ class Nearest:
         comparing them."""
         return tables_.as_words(self.codes.take(self._sampled, axis=0))
 
-    def _guess(self, code, wanted: int, among: Among) -> int:
+    def _guess(self, code: np.ndarray, wanted: int, among: Among) -> int:
         """A distance up to which the wanted rows probably lie, from a sample of all rows."""
         distances = np.bitwise_count(self._sample ^ tables_.as_words(code)[0])
         if among.keep is not None:
@@ -115,7 +120,9 @@ class Nearest:
         return int(np.partition(distances, needed - 1)[needed - 1])
 
 
-def _cut(distances, rows, wanted: int, farthest: int) -> tuple[np.ndarray, np.ndarray]:
+def _cut(
+    distances: np.ndarray, rows: np.ndarray, wanted: int, farthest: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Those of the rows that are not farther away than the last of the wanted."""
     if wanted < len(rows):
         farthest = min(farthest, int(np.partition(distances, wanted - 1)[wanted - 1]))
@@ -125,7 +132,7 @@ def _cut(distances, rows, wanted: int, farthest: int) -> tuple[np.ndarray, np.nd
 
 def _codes_of(index: faiss.IndexBinaryFlat) -> np.ndarray:
     """The codes in an opened index, not copied: uint8 [rows, 8], valid while `index` lives."""
-    codes = faiss.rev_swig_ptr(index.xb.data(), index.ntotal * index.code_size)
+    codes: np.ndarray = faiss.rev_swig_ptr(index.xb.data(), index.ntotal * index.code_size)
     codes = codes.reshape(index.ntotal, index.code_size)
     codes.flags.writeable = False  # the file is mapped for reading only
     return codes

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -54,7 +55,7 @@ class Contents:
     """As the sidecar says; empty without a model."""
     model_sha256: str
     """As the sidecar says; empty without a model."""
-    catalogue: dict
+    catalogue: dict[str, Any]
     """As in the manifest."""
     index_mode: str = DEFAULT
     """One of INDEX_MODES."""
@@ -173,13 +174,13 @@ def _write_version(folder: Path, index: Index, version: str, contents: Contents)
     return manifest
 
 
-def _write_tables(folder: Path, index: faiss.IndexBinaryFlat, mode: str) -> dict:
+def _write_tables(folder: Path, index: faiss.IndexBinaryFlat, mode: str) -> dict[str, Any]:
     """The tables of an index that is large enough for them; what the manifest says of search."""
     scanned = {"steps": 0, "recall": 1.0} if mode == FAST else {}
     if index.ntotal < tables.FEWEST_ROWS:
         return scanned
     lookup = tables.build(faiss.vector_to_array(index.xb).reshape(-1, CODE_BYTES))
-    search = {}
+    search: dict[str, Any] = {}
     if mode == FAST:
         found = steps_for_recall(index, lookup)
         if found is None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from machine.files import write_whole
 from searcher.index import Index
@@ -53,7 +54,7 @@ class Report:
             return PASSED
         return FORCED if self.forced else REFUSED
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"verdict": self.verdict}
 
 

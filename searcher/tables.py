@@ -224,7 +224,8 @@ def _first_steps(differing: np.ndarray) -> np.ndarray:
     for part, (shift, width) in enumerate(PARTS):
         own = differing >> np.uint64(shift) & np.uint64((1 << width) - 1)
         numbers.append(TABLES * np.bitwise_count(own) + np.uint8(part))
-    return np.minimum.reduce(numbers)
+    first: np.ndarray = np.minimum.reduce(numbers)
+    return first
 
 
 def _is_worth_it(taken: int, limit: int, rows: int, budget: float) -> bool:
@@ -242,4 +243,5 @@ def _is_worth_it(taken: int, limit: int, rows: int, budget: float) -> bool:
 def _ranges(starts: np.ndarray, counts: np.ndarray, total: int) -> np.ndarray:
     """The numbers start, start + 1, … of every start, count of them: int64 [total]."""
     before = np.cumsum(counts) - counts
-    return np.arange(total) + np.repeat(starts - before, counts)
+    numbers: np.ndarray = np.arange(total) + np.repeat(starts - before, counts)
+    return numbers

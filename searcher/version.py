@@ -19,7 +19,7 @@ import datetime
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import faiss
 from numpy.lib.format import open_memmap
@@ -65,14 +65,14 @@ class Manifest:
     index_mode: str
     created: str
     """UTC, ISO 8601."""
-    model: dict
+    model: dict[str, str]
     """`name` and `sha256` of the model; empty without one."""
-    search: dict
+    search: dict[str, Any]
     """Of an approximate index `steps`, the last step of lookup, and `recall`, what that gave when
     it was built; else empty."""
-    catalogue: dict
+    catalogue: dict[str, Any]
     """`database`, the path as given, `sha256` and `lines` of the list the index was built from."""
-    files: dict
+    files: dict[str, dict[str, Any]]
     """Name -> {"bytes", "sha256"} of every other file."""
 
     @property
@@ -124,13 +124,13 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _is_well_formed(manifest: Manifest) -> bool:
-    def has(value, **kinds: Any) -> bool:
+    def has(value: object, **kinds: Any) -> bool:
         return isinstance(value, dict) and all(
             isinstance(value.get(name), kind) for name, kind in kinds.items()
         )
 
     return (
-        has(vars(manifest), **{field.name: field.type for field in _FIELDS})
+        has(vars(manifest), **{one.name: get_origin(one.type) or one.type for one in _FIELDS})
         and (not manifest.model or has(manifest.model, name=str, sha256=str))
         and (not manifest.search or has(manifest.search, steps=int, recall=float))
         and all(has(entry, bytes=int, sha256=str) for entry in manifest.files.values())
