@@ -29,8 +29,7 @@ CROPPED_EDGE = 640
 class Job:
     """A query and what the steps made of it."""
 
-    query: Query | None
-    """None until it was read."""
+    query: Query
     serving: Serving
     """The version to answer from."""
     ms: dict[str, float]
@@ -86,13 +85,15 @@ def begin(job: Job, max_pixels: int) -> None:
         )
     else:
         with timed(job.ms, "decode"):
-            _decode(job, model, max_pixels)
+            _decode(job, model, query.image or b"", max_pixels)
 
 
 def run_model(jobs: list[Job]) -> None:
     """Codes and outputs of pictures that one model looks at, in one forward pass."""
     start = time.perf_counter()
-    outputs = jobs[0].serving.model.outputs(np.stack([job.pixels for job in jobs]))
+    model = jobs[0].serving.model
+    assert model is not None, "pictures are decoded for a model"
+    outputs = model.outputs(np.stack([job.pixels for job in jobs if job.pixels is not None]))
     for job, code, own in zip(jobs, pack(outputs), outputs, strict=True):
         job.code, job.outputs, job.pixels = code[:CODE_BYTES], own, None
         job.ms["model"] = _since(start)
@@ -102,16 +103,18 @@ def answer(job: Job) -> dict:
     """What the caller gets, ready for JSON."""
     query, opened = job.query, job.serving.opened
     weight = _weight(job) if query.rank == "fine" else None
+    code = job.code
+    assert code is not None, "begin or run_model found it"
     with timed(job.ms, "search"):
-        rows, distances = page(opened, job.code, job.outputs, query, weight)
+        rows, distances = page(opened, code, job.outputs, query, weight)
         found: dict = {
             "index_database_version": job.serving.version,
             "relevant": opened.paths(rows),
         }
     job.distances = distances.tolist()
     if query.debug:
-        found |= {"distances": job.distances, "code": job.code.tobytes().hex(), "ms": job.ms}
-        asked = order.Query(job.code, job.outputs, weight)
+        found |= {"distances": job.distances, "code": code.tobytes().hex(), "ms": job.ms}
+        asked = order.Query(code, job.outputs, weight)
         found |= _explained(job, rows, order.is_fine(asked, opened.has_fine_codes))
     if job.cropped:
         found["cropped_image"] = base64.b64encode(job.cropped).decode("ascii")
@@ -161,8 +164,8 @@ def page(
     return rows[wanted], distances[wanted]
 
 
-def _decode(job: Job, model: Model, max_pixels: int) -> None:
-    image, box = job.query.image, job.query.box
+def _decode(job: Job, model: Model, image: bytes, max_pixels: int) -> None:
+    box = job.query.box
     if box is None:
         job.pixels = model.pixels(image, max_pixels)
         return

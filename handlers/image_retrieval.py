@@ -17,7 +17,7 @@ import torch
 from handlers import PACKED_VERSION
 from handlers.answer import Job, answer, begin, run_model, timed
 from handlers.metrics import Metrics
-from handlers.record import record_of
+from handlers.record import Record, record_of
 from handlers.request import (
     DEEPEST_HIT,
     LEAST_SIDE,
@@ -79,48 +79,51 @@ class ImageRetrievalHandler:
         """Answers of a batch, in its order."""
         start = time.perf_counter()
         live = self._follower.serving  # one for the whole batch, whatever is activated
-        answers: list[dict | None] = [None] * len(batch)
-        jobs = [Job(None, live, {}) for _ in batch]
+        answers: list[dict] = [{}] * len(batch)  # empty until there is one
+        times: list[dict[str, float]] = [{} for _ in batch]
+        jobs: list[Job | None] = [None] * len(batch)
         for i, row in enumerate(batch):
             try:
                 if context.get_request_header(i, "describe") == "True":
                     answers[i] = self.describe_handle()
                 else:
-                    self._begin(jobs[i], row)
+                    with timed(times[i], "parse"):
+                        query = parse(row, self._rank)
+                    jobs[i] = job = Job(query, live, times[i])
+                    self._begin(job)
             except Exception as error:  # whatever one caller did, the others get their answers
                 answers[i] = _refusal(error, context, i)
         for same_model in _by_model(jobs, answers):
             try:
-                run_model([jobs[i] for i in same_model])
+                run_model(list(same_model.values()))
             except Exception as error:
                 for i in same_model:
                     answers[i] = _refusal(error, context, i)
-        for i in _unanswered(answers):
+        for i, job in _unanswered(jobs, answers):
             try:
-                answers[i] = answer(jobs[i])
+                answers[i] = answer(job)
             except Exception as error:
                 answers[i] = _refusal(error, context, i)
         for i in range(len(batch)):
             version = answers[i].get("index_database_version", live.version)
             context.set_response_content_type(i, "application/json")
             context.set_response_header(i, "x-index-version", version)
-        self._tell(jobs, answers, context, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        records = [
+            record_of(context, i, job, live.version, ms, answer, seconds)
+            for i, (job, ms, answer) in enumerate(zip(jobs, times, answers, strict=True))
+        ]
+        self._tell(records, seconds)
         return answers
 
-    def _begin(self, job: Job, row: dict) -> None:
-        with timed(job.ms, "parse"):
-            job.query = parse(row, self._rank)
+    def _begin(self, job: Job) -> None:
         with timed(job.ms, "version"):
             if job.query.version is not None:
                 job.serving = self._pinned(job.query.version)
         begin(job, self._max_pixels)
 
-    def _tell(self, jobs: list[Job], answers: list[dict], context, seconds: float) -> None:
+    def _tell(self, records: list[Record], seconds: float) -> None:
         """Count the requests of a batch, and leave a line for each in the log."""
-        records = [
-            record_of(context, i, job, answer, seconds)
-            for i, (job, answer) in enumerate(zip(jobs, answers, strict=True))
-        ]
         self._metrics.count(records, seconds)
         if self._access_log:
             for record in records:
@@ -166,16 +169,17 @@ class ImageRetrievalHandler:
         }
 
 
-def _unanswered(answers: list[dict | None]) -> list[int]:
-    return [i for i, answer in enumerate(answers) if answer is None]
+def _unanswered(jobs: list[Job | None], answers: list[dict]) -> list[tuple[int, Job]]:
+    """The requests that were understood and have no answer yet, by their place in the batch."""
+    return [(i, job) for i, job in enumerate(jobs) if job and not answers[i]]
 
 
-def _by_model(jobs: list[Job], answers: list[dict | None]) -> list[list[int]]:
+def _by_model(jobs: list[Job | None], answers: list[dict]) -> list[dict[int, Job]]:
     """The requests with a picture, those together that one model looks at."""
-    groups: dict[int, list[int]] = {}
-    for i in _unanswered(answers):
-        if jobs[i].pixels is not None:
-            groups.setdefault(id(jobs[i].serving.model), []).append(i)
+    groups: dict[int, dict[int, Job]] = {}
+    for i, job in _unanswered(jobs, answers):
+        if job.pixels is not None:
+            groups.setdefault(id(job.serving.model), {})[i] = job
     return list(groups.values())
 
 

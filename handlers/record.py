@@ -38,9 +38,18 @@ class Record:
     ms: dict[str, float]
 
 
-def record_of(context, i: int, job: Job, answer: dict, seconds: float) -> Record:
-    """Of the i-th request of a batch that took so many seconds."""
-    query, distances = job.query, job.distances
+def record_of(
+    context,
+    i: int,
+    job: Job | None,
+    live: str,
+    ms: dict[str, float],
+    answer: dict,
+    seconds: float,
+) -> Record:
+    """Of the i-th request of a batch that took so many seconds.  job: None of a request that was
+    not a query, or not understood; it counts to the live version."""
+    query, distances = (job.query, job.distances) if job else (None, None)
     now = datetime.datetime.now(datetime.UTC)
     return Record(
         time=now.isoformat(timespec="milliseconds"),
@@ -48,13 +57,13 @@ def record_of(context, i: int, job: Job, answer: dict, seconds: float) -> Record
         caller_id=_caller_id(context.get_all_request_header(i)),
         status=context.get_response_status(i)[0],
         outcome=answer.get("type", "answered" if query else "described"),
-        index_version=job.serving.version,
+        index_version=job.serving.version if job else live,
         query=query.kind if query else None,
         top_k=query.top_k if query else None,
         narrowed=query.narrowed if query else None,
         results=None if distances is None else len(distances),
         first_distance=distances[0] if distances else None,
-        ms=job.ms | {"total": round(seconds * 1000, 3)},
+        ms=ms | {"total": round(seconds * 1000, 3)},
     )
 
 
