@@ -27,9 +27,10 @@ def client(service):
 
 @pytest.fixture
 def photo(tmp_path):
-    """The path of a picture that is not in the catalogue."""
+    """The path of a picture that is not in the catalogue, and that is not reduced while a JPEG is
+    decoded, as a larger one is."""
     path = tmp_path / "photo.jpg"
-    path.write_bytes(encoded(draw(1, 5000)))
+    path.write_bytes(encoded(draw(1, 5000).resize((240, 320))))
     return path
 
 
