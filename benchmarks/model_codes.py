@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+import torch
 from PIL import Image
 from synthetic import flip
 
@@ -36,6 +37,7 @@ def of_pictures(data: Path | None, model_path: Path, keep: Path | None):
     if kept and kept.exists():
         with np.load(kept) as file:
             return file["codes"], file["queries"]
+    torch.set_num_threads(1)  # pictures are shared out among threads
     codes, queries = _hash(data, model_path) if data else _views(model_path)
     if kept:
         np.savez(kept, codes=codes, queries=queries)
