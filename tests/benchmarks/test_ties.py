@@ -1,19 +1,18 @@
-"""The benchmark of the tie order, small."""
+"""The benchmark of the order, small."""
 
 from click.testing import CliRunner
 
 from benchmarks import ties
 
 
-def test_prints_a_ratio_for_every_kind_of_codes_and_every_k(monkeypatch, model_path):
-    monkeypatch.setattr(ties, "SIZES", (2000,))
-    done = CliRunner().invoke(
-        ties.ties, ["--queries", "2", "--rounds", "1", "--model_path", str(model_path)]
-    )
+def test_prints_the_cost_of_every_order_for_every_kind_of_codes_and_every_k():
+    done = CliRunner().invoke(ties.ties, ["--size", "2000", "--queries", "2", "--rounds", "1"])
     assert done.exit_code == 0, done.output
     heading, *lines = done.output.splitlines()
-    assert heading.split() == ["rows", "codes", "k", "plain", "ordered", "ratio"]
-    assert [tuple(line.split()[1:3]) for line in lines] == [
-        (kind, k) for kind in ("uniform", "clustered", "tied") for k in ("10", "1,000")
+    assert heading.split()[:6] == ["rows", "codes", "k", "plain", "distance", "fine"]
+    assert [tuple(line.split()[:3]) for line in lines] == [
+        ("2,000", kind, k) for kind in ("uniform", "clustered", "tied") for k in ("10", "1,000")
     ]
-    assert all(float(line.split()[-1].removesuffix("x")) > 0 for line in lines)
+    for line in lines:
+        milliseconds = line.replace("ms", " ").split()[3:]
+        assert len(milliseconds) == 4 and min(map(float, milliseconds)) > 0
