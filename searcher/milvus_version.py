@@ -208,7 +208,7 @@ class MilvusVersion:
 
 
 def _check_fine_codes(fine_codes: np.ndarray, manifest: Manifest) -> None:
-    if (fine_codes.dtype, fine_codes.shape) != (np.uint8, (manifest.rows, FINE_BYTES)):
+    if fine_codes.dtype != np.uint8 or fine_codes.shape != (manifest.rows, FINE_BYTES):
         raise VersionError(
             f"{FINE_CODES} of version {manifest.version} holds {fine_codes.dtype} "
             f"{list(fine_codes.shape)}; copy it again, or remove it to order by distance alone"

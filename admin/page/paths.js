@@ -20,7 +20,7 @@ export function thumbnail(path, version) {
   return `/api/thumbnail?path=${encoded(path)}${pinned}`;
 }
 
-/** Shop and product of a path, for people. */
+/** Shop and product of a path, for people; the rule is that of `searcher/columns.py`. */
 export function described(path) {
   const parts = path.replace(/\p{Surrogate}/gu, "\ufffd").split("/");
   const name = parts.pop();

@@ -25,14 +25,14 @@ from tests.running import wait_for
 AS_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
 
 
-@pytest.fixture
-def root(publish_version, tmp_path) -> Path:
-    """An index folder with 1.0.0 live and 1.1.0 beside it, of one model."""
-    root = tmp_path / "index"
-    publish_version(root, "1.0.0")
-    publish_version(root, "1.1.0")
-    Index(root).activate("1.0.0")
-    return root
+@pytest.fixture(scope="module")
+def published(publish_version, tmp_path_factory) -> Path:
+    """1.0.0 live and 1.1.0 beside it, of one model; `root` is a copy."""
+    folder = tmp_path_factory.mktemp("published") / "index"
+    publish_version(folder, "1.0.0")
+    publish_version(folder, "1.1.0")
+    Index(folder).activate("1.0.0")
+    return folder
 
 
 @pytest.fixture

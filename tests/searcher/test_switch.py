@@ -23,11 +23,13 @@ from tests.running import ROOT, wait_for
 NAMES = ["1.0.0", "1.1.0", "1.2.0", "1.3.0"]
 
 
-@pytest.fixture
-def root(publish_version, tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def published(publish_version, tmp_path_factory) -> Path:
+    """Four versions, none of them live; `root` is a copy."""
+    folder = tmp_path_factory.mktemp("published") / "index"
     for name in NAMES:
-        publish_version(tmp_path / "index", name)
-    return tmp_path / "index"
+        publish_version(folder, name)
+    return folder
 
 
 @pytest.fixture
