@@ -83,8 +83,8 @@ def _nearness(
     encoded: dict[str, Encoded],
     sidecar: Sidecar,
 ) -> Nearness:
-    """By the first label of every task into the catalogue, and by the other pictures of the
-    standard degree."""
+    """By the first label of every task into the catalogue, and by other pictures of the standard
+    degree and of the one that loses nothing but resolution."""
     types = [
         Asked(
             encoded[task.queries].outputs[task.query_rows],
@@ -94,9 +94,11 @@ def _nearness(
         for task in todo
         if task.gallery == catalogue.name and task.answerable() and not task.copies
     ]
-    others = encoded[next(iter(DEGREES))].outputs
-    whole = pack(encoded[catalogue.name].outputs)
-    products = Asked(others, whole, catalogue.groups[held], catalogue.groups)
+    whole, degrees = pack(encoded[catalogue.name].outputs), list(DEGREES)
+    products = [
+        Asked(encoded[degree].outputs, whole, catalogue.groups[held], catalogue.groups)
+        for degree in (degrees[0], degrees[-1])
+    ]
     return nearness(types, products, sidecar.rank_weight if sidecar.fine_bits else None)
 
 

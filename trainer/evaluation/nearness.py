@@ -11,7 +11,7 @@ from searcher.order import WINDOW
 
 PLACES = np.array([1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]) - 1
 """Of a ranking, where is looked whether the type is right: all over it, since shoppers see all."""
-SAME_SHARE, ALIKE_SHARE = 0.9, 0.5
+SAME_SHARE, ALIKE_SHARE = 0.8, 0.5
 FEWEST = 20
 """Hits that a share is told of."""
 DISTANCE_STEP, SIMILARITY_STEP = 1.0, 0.05
@@ -36,7 +36,7 @@ Hits = tuple[np.ndarray, np.ndarray]
 """Of some hits how far away they are, float [m], and whether they are right, bool [m]."""
 
 
-def nearness(types: list[Asked], products: Asked, weight: float | None) -> Nearness:
+def nearness(types: list[Asked], products: list[Asked], weight: float | None) -> Nearness:
     """What is near.
 
     types: held-out pictures asked for in the others, by their type; none of the others shows the
@@ -57,8 +57,8 @@ def nearness(types: list[Asked], products: Asked, weight: float | None) -> Nearn
     )
 
 
-def _scale(types: list[Asked], products: Asked, weight: float | None, step: float) -> Scale:
-    away, same = _hits([products], PLACES[:1], weight)
+def _scale(types: list[Asked], products: list[Asked], weight: float | None, step: float) -> Scale:
+    away, same = _hits(products, PLACES[:1], weight)
     others, _ = _hits(types, PLACES[:1], weight)  # of queries whose product is not there
     of_product = np.concatenate([away, others]), np.append(same, np.zeros(len(others), bool))
     nearest = -1.0 if weight is None else -1.1  # nearer than anything is
