@@ -172,6 +172,39 @@ def test_an_answer_that_comes_late_is_passed_over(page):
     assert len(page.wait()) == len(page.served.paths)
 
 
+@pytest.mark.parametrize(
+    ("near", "text"),
+    [(3, "Less similar from here"), (0, "Nothing near; less similar from here"), (24, None)],
+)
+def test_a_line_stands_before_what_is_far(page, near, text):
+    """The shipped model need not say what is near, so the answer is made to."""
+    page.run(
+        """
+        const real = window.fetch;
+        window.fetch = async (path, options) => {
+          const answer = await real(path, options);
+          if (!path.startsWith("/api/search")) return answer;
+          const said = await answer.json();
+          said.match = said.relevant.map((_, place) => place < arguments[0] ? "alike" : "far");
+          return new Response(JSON.stringify(said), { headers: answer.headers });
+        };
+    """.replace("arguments[0]", str(near))
+    )
+    results = page.choose(PHOTO)
+    kinds = page.run(
+        "return [...document.querySelectorAll('#grid > *')].map((one) => one.className)"
+    )
+    lines = page.find_all("#grid > .line")
+    assert len(results) == 24 and [line.text for line in lines] == ([text] if text else [])
+    if text:
+        assert kinds[near] == "line" and len(kinds) == 25
+        width = page.find("#grid").size["width"]
+        assert lines[0].size["width"] == width, "over all columns"
+    page.find("#forget").click()
+    page.wait("From the catalogue")
+    assert not page.find_all("#grid > .line"), "nothing was asked"
+
+
 def test_a_box_is_drawn_moved_and_cleared(page, photo):
     whole = page.choose(PHOTO)
     frame = page.find("#frame")
