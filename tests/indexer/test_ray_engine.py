@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from indexer.pipeline import Order, index_catalogue
+from searcher import open_version
 from searcher.index import Index
 from tests.conftest import Busy, write_tiny_model
 from tests.running import ROOT, efiss
@@ -132,6 +133,24 @@ def test_the_same_version_and_the_work_is_shared(order, wanted, caplog):
         time.sleep(0.1)
     assert not left
     assert not list(Path("/tmp").glob(f"efiss-ray-*/session_*_{os.getpid()}"))
+
+
+def test_longer_codes_and_framing_are_those_of_the_other_engine(order, long_model, tmp_path):
+    """Ray is started for it."""
+    made = {}
+    for engine in ("threads", "ray"):
+        root = tmp_path / engine
+        index_catalogue(
+            dataclasses.replace(order, engine=engine, index_root=root, model_path=long_model)
+        )
+        made[engine] = contents(root)
+    assert made["ray"] == made["threads"]
+    assert len(made["ray"]["fine_codes.npy"]) == 128 + 32 * len(contents_paths(tmp_path / "ray"))
+
+
+def contents_paths(root: Path) -> list[str]:
+    index = open_version(root / "1.0.0")
+    return index.paths(np.arange(index.manifest.rows))
 
 
 def test_what_is_known_is_known_to_both_engines(order, wanted, shop, tmp_path):

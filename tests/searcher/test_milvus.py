@@ -25,6 +25,7 @@ from searcher.milvus import Place, Unavailable
 from searcher.milvus_version import MOST_HITS, MilvusVersion
 from searcher.opened import Selection
 from searcher.version import VersionError
+from tests.brute_force import ranking
 from tests.pictures import encoded
 from tests.running import ROOT, efiss, serving, wait_for
 
@@ -411,3 +412,36 @@ def ask(url: str, query: dict) -> dict:
     )
     with urllib.request.urlopen(request, timeout=60) as response:
         return json.load(response)
+
+
+# -- longer codes, which stay on this machine ---------------------------------------------------
+
+
+@pytest.fixture
+def longer(publish_version, tmp_path):
+    """A version with longer codes in Milvus, and what it holds."""
+    rng = np.random.default_rng(4)
+    codes, fine_codes = clustered(rng, 300), rng.integers(0, 256, (300, 32), np.uint8)
+    folder = publish_version(tmp_path / "index", codes=codes, fine_codes=fine_codes)
+    milvus_publish.publish(Index(tmp_path / "index"), "1.0.0", place_in(tmp_path))
+    return folder, codes, rng.normal(size=320).astype(np.float32)
+
+
+def test_without_its_local_column_a_service_orders_by_distance(longer, tmp_path):
+    folder, codes, outputs = longer
+    code = np.packbits(outputs[:64] > 0)
+    whole = MilvusVersion(folder, place_in(tmp_path))
+    (folder / "fine_codes.npy").unlink()
+    bare = MilvusVersion(folder, place_in(tmp_path))
+    assert whole.has_fine_codes and not bare.has_fine_codes and bare.outputs(3) is None
+    wanted, _ = ranking(codes, code, 40, outputs[:64])
+    for weight in (None, 1.0):
+        np.testing.assert_array_equal(bare.select(code, 40, outputs, weight=weight)[0], wanted)
+    assert (whole.select(code, 40, outputs, weight=1.0)[0] != wanted).any()
+
+
+def test_a_column_that_is_not_the_version_s_is_refused(longer, tmp_path):
+    folder = longer[0]
+    np.save(folder / "fine_codes.npy", np.zeros((299, 32), np.uint8))
+    with pytest.raises(VersionError, match=r"fine_codes.npy of version 1.0.0 holds uint8"):
+        MilvusVersion(folder, place_in(tmp_path))
