@@ -23,6 +23,10 @@ class BackboneError(Problem):
     """The backbone cannot be made; the message says what to install or to write."""
 
 
+NORM_EPSILON = 1e-3
+"""Of EfficientNet's batch norms."""
+
+
 class Residual(nn.Module):
     """Basic residual block; the shortcut averages where the block halves the resolution."""
 
@@ -78,15 +82,28 @@ class SamePadded(nn.Module):
     ):
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
-        self.norm: nn.Module = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)
+        self.norm: nn.Module = nn.BatchNorm2d(outputs, eps=NORM_EPSILON, momentum=0.01)
         self.activation = nn.ReLU6(inplace=True) if activation else nn.Identity()
 
     def fold(self) -> None:
         """Make the batch norm's statistics, as they are, part of the convolution."""
-        norm = cast(nn.BatchNorm2d, self.norm)
-        self.conv = fuse_conv_bn_eval(self.conv.eval(), norm.eval())
-        self.conv.requires_grad_()  # torch leaves the new bias without
+        self.conv = fuse_conv_bn_eval(self.conv.eval(), cast(nn.BatchNorm2d, self.norm).eval())
         self.norm = nn.Identity()
+
+    def settle(self, values: torch.Tensor) -> None:
+        """Take mean and variance of `values`, what the convolution gives, for the batch norm's
+        statistics, and change its scale and shift so that it computes what it did."""
+        norm = cast(nn.BatchNorm2d, self.norm)
+        old_mean, old_variance = (
+            cast(torch.Tensor, norm.get_buffer(f"running_{name}")) for name in ("mean", "var")
+        )
+        variance, mean = torch.var_mean(values.float(), dim=(0, 2, 3), unbiased=False)
+        variance = variance.clamp_min(1e-4)
+        scale = norm.weight / (old_variance + norm.eps).sqrt()
+        norm.bias.add_(scale * (mean - old_mean))
+        norm.weight.copy_(scale * (variance + norm.eps).sqrt())
+        old_mean.copy_(mean)
+        old_variance.copy_(variance)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
@@ -110,9 +127,17 @@ class InvertedResidual(nn.Module):
             SamePadded(inner, outputs, activation=False),
         )
         self.has_shortcut = stride == 1 and inputs == outputs
+        self.drop = 0.0
+        """Share of pictures for which the body is left out in training (`drop_blocks`)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.body(x) if self.has_shortcut else self.body(x)
+        if not self.has_shortcut:
+            return self.body(x)
+        values = self.body(x)
+        if self.training and self.drop:
+            kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.drop
+            values = values * (kept / (1 - self.drop)).to(values.dtype)
+        return x + values
 
 
 class EfficientNetLite(nn.Sequential):
@@ -234,23 +259,61 @@ def _load(backbone: nn.Module, file: str) -> None:
     backbone.load_state_dict(theirs)
 
 
+def fold(network: nn.Module) -> None:
+    """Make the batch norms part of the convolutions before them, where the network's parts can."""
+    for module in list(network.modules()):
+        if isinstance(module, SamePadded):
+            module.fold()
+
+
+def unfolded(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights of a network that `fold` was called on, as those of one with batch norms: these do
+    no more than add the convolutions' shifts.  Other weights are as they are."""
+    given = dict(weights)
+    for name in [name for name in weights if name.endswith(".conv.bias")]:
+        shift, norm = given.pop(name), name.removesuffix("conv.bias") + "norm."
+        given |= {
+            f"{norm}weight": torch.ones_like(shift),
+            f"{norm}bias": shift,
+            f"{norm}running_mean": torch.zeros_like(shift),
+            f"{norm}running_var": torch.full_like(shift, 1 - NORM_EPSILON),
+            f"{norm}num_batches_tracked": torch.tensor(0),
+        }
+    return given
+
+
+@torch.no_grad()
+def settle(backbone: nn.Module, inputs: torch.Tensor) -> None:
+    """Give batch norms that were folded once the statistics of these inputs, so that training goes
+    on where it stopped; what the backbone computes in use stays the same."""
+    parts = [module for module in backbone.modules() if isinstance(module, SamePadded)]
+    hooks = [
+        part.conv.register_forward_hook(lambda _, __, values, part=part: part.settle(values))
+        for part in parts
+    ]
+    was_training = backbone.training
+    backbone.eval()(inputs)
+    backbone.train(was_training)
+    for hook in hooks:
+        hook.remove()
+
+
+def drop_blocks(backbone: nn.Module, share: float) -> None:
+    """Leave out blocks at random in training, for every picture others: none of the first, up to
+    `share` of the last (stochastic depth, Huang et al., 2016)."""
+    blocks = [module for module in backbone.modules() if isinstance(module, InvertedResidual)]
+    for number, block in enumerate(blocks):
+        block.drop = share * number / len(blocks)
+
+
 def _efficientnet_lite(
     name: str, pretrained: bool, with_weights: bool, weights: str = ""
 ) -> nn.Module:
-    """The pretrained one has its batch norms folded.  Fine-tuned so it learned faster than with
-    batch norms in training: the pictures of half an epoch gave phone photos to products a
-    precision@10 of 0.51 instead of 0.39; a step takes a tenth less time; and a picture's output
-    does not depend on how its batch is shared out among processes."""
     backbone = EfficientNetLite(*EFFICIENTNET_LITE[name])
-    if not pretrained:
-        return backbone
-    if with_weights and weights:
+    if pretrained and with_weights and weights:
         _load(backbone, weights)
-    elif with_weights:
+    elif pretrained and with_weights:
         _load_efficientnet_lite(backbone, name)
-    for module in list(backbone.modules()):
-        if isinstance(module, SamePadded):
-            module.fold()
     return backbone
 
 

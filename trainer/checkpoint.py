@@ -8,7 +8,7 @@ import torch
 
 from machine.errors import Problem
 from machine.files import written_whole
-from trainer.backbone import BackboneError
+from trainer.backbone import BackboneError, unfolded
 from trainer.network import HashNetwork, make_network
 from trainer.recipe import Recipe, RecipeError, recipe_from
 
@@ -118,7 +118,7 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
         program = torch.jit.load(path, map_location="cpu")
     except (RuntimeError, ValueError):  # a checkpoint; or neither, which is said next
         return read_checkpoint(path).network.state_dict()
-    return program.state_dict()
+    return unfolded(program.state_dict())
 
 
 def _load(part: torch.nn.Module, name: str, weights: dict[str, torch.Tensor]) -> bool:

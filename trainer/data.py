@@ -48,7 +48,9 @@ class Source:
     """Pictures of every class that are trained on, their copies with them; 0: all that are not
     held out."""
     weight: float = 1.0
-    """How much more often than those of a source of weight 1 its pictures are drawn in training."""
+    """Its share of what is drawn in training, beside those of the other sources."""
+    backdrops: bool = False
+    """Whether stretches of its pictures' borders may be put behind products before white."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What a network is trained on: the decoded pictures of all sources, their targets and groups."""
 
 import dataclasses
+import functools
 import hashlib
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from machine import progress
 from trainer import processes
-from trainer.data import DataError, Pictures, fill_pixels
+from trainer.data import DataError, Pictures, Source, fill_pixels
 from trainer.recipe import Recipe
 from trainer.targets import Targets, joined, targets_of, trained_on
 
@@ -22,6 +23,15 @@ class TrainingSet:
     targets: Targets
     groups: np.ndarray
     """int64 [n], the same number for copies of a picture."""
+    sources: np.ndarray
+    """int64 [n], in the recipe's order."""
+    backdrops: np.ndarray
+    """int64 [b]: rows whose borders may be put behind products before white."""
+
+    @functools.cached_property
+    def kinds(self) -> np.ndarray:
+        """int64 [n]: the first label's class, -1 where only one source has it."""
+        return self.targets.kinds(self.sources)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -29,7 +39,7 @@ class TrainingSet:
     def digest(self) -> str:
         """Of classes, targets and groups, row by row: equal for the same data alone."""
         digest = hashlib.sha256("\n".join(self.targets.classes).encode())
-        for values in (self.targets.rows, self.targets.sampling, self.groups):
+        for values in (self.targets.rows, self.targets.sampling, self.groups, self.sources):
             digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()
 
@@ -60,7 +70,11 @@ def training_set(
             "correct leave_out in the recipe"
         )
     kept = [trained_on(part, recipe.leave_out) for part in parts]
-    targets = _weighed(targets_of(joined(parts, kept), recipe), parts, kept, recipe)
+    sources = np.repeat(np.arange(len(parts)), [int(rows.sum()) for rows in kept])
+    of_part = {source.name: source for source in recipe.data}
+    said = [of_part.get(part.name, Source(part.name, "")) for part in parts]
+    weights = np.array([source.weight for source in said])
+    targets = _shared_out(targets_of(joined(parts, kept), recipe), sources, weights)
     size = recipe.input_size
     shape = (sum(int(rows.sum()) for rows in kept), size, size, 3)
     pixels: np.ndarray
@@ -82,17 +96,16 @@ def training_set(
         for number, (part, rows) in enumerate(zip(parts, kept, strict=True))
         for group in part.groups[rows]
     ]
-    return TrainingSet(pixels, targets, np.unique(names, return_inverse=True)[1])
+    backdrops = np.flatnonzero(np.array([source.backdrops for source in said])[sources])
+    return TrainingSet(
+        pixels, targets, np.unique(names, return_inverse=True)[1], sources, backdrops
+    )
 
 
-def _weighed(
-    targets: Targets, parts: list[Pictures], kept: list[np.ndarray], recipe: Recipe
-) -> Targets:
-    """The targets, each source's pictures drawn as often as its weight says."""
-    weights = {source.name: source.weight for source in recipe.data}
-    rows = [
-        np.full(own.sum(), weights.get(part.name, 1.0))
-        for part, own in zip(parts, kept, strict=True)
-    ]
-    sampling = targets.sampling * np.concatenate(rows)
+def _shared_out(targets: Targets, sources: np.ndarray, weights: np.ndarray) -> Targets:
+    """The targets, of each source as large a share drawn as its weight is of all weights.
+
+    sources: int [n].  weights: float, of every source."""
+    sums = np.bincount(sources, targets.sampling, len(weights))
+    sampling = targets.sampling * (weights / np.where(sums > 0, sums, 1))[sources]
     return dataclasses.replace(targets, sampling=sampling / sampling.sum())

@@ -1,5 +1,6 @@
 """A trained network -> TorchScript and its sidecar, checked against each other."""
 
+import copy
 import hashlib
 import io
 import warnings
@@ -13,6 +14,7 @@ from hashing.codes import pack, unpack
 from hashing.model import Model, Sidecar
 from machine.errors import Problem
 from machine.files import write_whole
+from trainer.backbone import fold
 from trainer.recipe import Recipe
 
 PARITY_PICTURES = 64
@@ -27,13 +29,14 @@ def export(network: nn.Module, path: Path, recipe: Recipe) -> Sidecar:
 
     Raises ExportError; nothing is then written.
     """
-    network = network.eval()
+    folded = copy.deepcopy(network).eval()
+    fold(folded)
     sample = torch.zeros(1, 3, recipe.input_size, recipe.input_size)
     with torch.inference_mode(), warnings.catch_warnings():
         # Paddings depend on the picture's size, which is always that of the sidecar.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         try:
-            program = torch.jit.trace(network, sample)
+            program = torch.jit.trace(folded, sample)
         except RuntimeError as error:  # torch's own, where the layers do not fit the size
             raise ExportError(
                 f"the network does not take pictures of {recipe.input_size} pixels; give another "
@@ -43,7 +46,7 @@ def export(network: nn.Module, path: Path, recipe: Recipe) -> Sidecar:
     torch.jit.save(program, buffer)
     data = buffer.getvalue()
     sidecar = recipe.sidecar(path.stem, hashlib.sha256(data).hexdigest())
-    _check_parity(network, Model.from_program(data, sidecar, "cpu", path))
+    _check_parity(network.eval(), Model.from_program(data, sidecar, "cpu", path))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, data)
     write_whole(path.with_suffix(".json"), sidecar.to_json().encode())

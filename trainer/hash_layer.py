@@ -6,19 +6,21 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import faiss
 import numpy as np
 import torch
+from torch import nn
 
 from machine import progress
 from machine.files import written_whole
 from trainer import processes
 from trainer.examples import TrainingSet
 from trainer.losses import Losses, Pairs
-from trainer.network import HashNetwork
+from trainer.network import BothCodes, HashNetwork
 from trainer.recipe import Recipe
-from trainer.views import strengths, views_of
+from trainer.views import Views, strengths
 
 PICTURES = 64
 """Looked at at a time."""
@@ -48,18 +50,22 @@ class HashLayer:
         self.hash = network.hash
         self.autocast = torch.autocast(device.type, precision, enabled=precision != torch.float32)
         self.losses_of = Losses(examples, recipe, device)
+        self.guides = torch.nn.Identity()
+        look = Views(examples, recipe, device)
         backbone = network.backbone.eval().requires_grad_(False)
         name = self._digest(backbone)
         self.views = []
         for view, how in enumerate(self._strengths(), 1):
             path = folder / f"embeddings-{name}-{view}-{how}.npy"
-            self.views.append(self._embedded(backbone, view, how, path, tell))
+            self.views.append(self._embedded(backbone, look, view, how, path, tell))
         self.near_views = self.views[:2]
         self.neighbourhoods: np.ndarray | None = None
         if recipe.neighbours:
             path = folder / f"neighbourhoods-{name}-{recipe.neighbours}.npy"
             self.neighbourhoods = neighbourhoods(self.views[0], recipe.neighbours, path)
             del self.views[0]  # the picture as it is belongs to them alone
+        if isinstance(network.hash, BothCodes):
+            begin_with_axes(network.hash.fine, self.views[0], recipe.seed)
 
     def losses(self, number: int) -> dict[str, torch.Tensor]:
         """Losses of step `number`, by name."""
@@ -67,27 +73,24 @@ class HashLayer:
         embeddings = self._embeddings(rows, self.views, draw)
         if self.neighbourhoods is None:
             return self.losses_of(rows, embeddings, self._outputs(embeddings))
-        near, numbers, near_embeddings = self._near(number, self.neighbourhoods)
+        near, near_embeddings = self._near(number, self.neighbourhoods)
         outputs = self._outputs(torch.cat([embeddings, near_embeddings]))
         outputs, near_outputs = outputs.split([len(embeddings), len(near_embeddings)])
-        return self.losses_of(rows, embeddings, outputs, Pairs(near, near_outputs, numbers))
+        return self.losses_of(rows, embeddings, outputs, Pairs(near, near_outputs))
 
     def _outputs(self, embeddings: torch.Tensor) -> torch.Tensor:
         with self.autocast:
             return self.hash(embeddings)
 
-    def _near(
-        self, number: int, neighbourhoods: np.ndarray
-    ) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
-        """Rows [b] of pictures that a step tells from their neighbours, of each drawn neighbourhood
-        at most as many as the recipe says; its number int64 [b]; the embeddings of both views."""
+    def _near(self, number: int, neighbourhoods: np.ndarray) -> tuple[np.ndarray, torch.Tensor]:
+        """Rows [b] of pictures that a step tells from each other, of each drawn neighbourhood at
+        most as many as the recipe says; the embeddings of both views."""
         draw = np.random.default_rng([self.recipe.seed, number, 1])
         size = self.recipe.neighbours
         drawn = draw.integers(len(self.examples), size=self.recipe.batch_size // size)
         there = [np.flatnonzero(neighbourhoods == one) for one in neighbourhoods[drawn]]
         rows = np.concatenate([draw.permutation(members)[:size] for members in there])
-        numbers = torch.from_numpy(neighbourhoods[rows]).to(self.device)
-        return rows, numbers, self._embeddings(rows, self.near_views, draw)
+        return rows, self._embeddings(rows, self.near_views, draw)
 
     def _embeddings(
         self, rows: np.ndarray, views: list[np.ndarray], draw: np.random.Generator
@@ -111,12 +114,18 @@ class HashLayer:
         return [*first, *[recipe.augmentation] * recipe.fixed_views][: recipe.fixed_views]
 
     def _embedded(
-        self, backbone: torch.nn.Module, view: int, how: str, path: Path, tell: progress.Tell
+        self,
+        backbone: torch.nn.Module,
+        look: Views,
+        view: int,
+        how: str,
+        path: Path,
+        tell: progress.Tell,
     ) -> np.ndarray:
         def see(rows: np.ndarray) -> torch.Tensor:
             recipe, draw = self.recipe, np.random.default_rng([self.recipe.seed, view - 1, rows[0]])
-            seen = views_of(rows, self.examples, recipe, [how], recipe.input_size, draw)[0]
-            return backbone(seen.to(self.device).contiguous(memory_format=torch.channels_last))
+            seen = look(rows, [how], recipe.input_size, draw)[0]
+            return backbone(seen.contiguous(memory_format=torch.channels_last))
 
         what = f"view {view} of {self.recipe.fixed_views}"
         return embedded(see, len(self.examples), path, what, tell)
@@ -129,6 +138,33 @@ class HashLayer:
         for value in backbone.state_dict().values():
             digest.update(value.cpu().contiguous().numpy())
         return digest.hexdigest()[:16]
+
+
+@torch.no_grad()
+def begin_with_axes(layer: nn.Sequential, embeddings: np.ndarray, seed: int) -> None:
+    """Set a linear layer and its batch norm to the code that needs no training: the first principal
+    axes of the embeddings float [n, width], each divided by the root of its singular value, turned
+    at random so that all outputs tell as much.
+
+    The idea of turning is from Gong and Lazebnik, "Iterative Quantization", CVPR 2011.
+    """
+    linear, norm = cast(nn.Linear, layer[0]), cast(nn.BatchNorm1d, layer[1])
+    bits, width = linear.weight.shape
+    values = torch.from_numpy(np.array(embeddings)).to(linear.weight.device)
+    mean = values.mean(dim=0, dtype=torch.float64)
+    scatter = torch.zeros(width, width, dtype=torch.float64, device=values.device)
+    for part in values.split(8192):
+        part = part - mean
+        scatter += part.T @ part
+    variances, axes = (one.flip(-1) for one in torch.linalg.eigh(scatter))
+    count = min(bits, width)
+    axes = axes[:, :count] * variances[:count].clamp_min(1e-9) ** -0.25
+    random = torch.Generator().manual_seed(seed)
+    turn = torch.linalg.qr(torch.randn(bits, bits, generator=random, dtype=torch.float64)).Q
+    axes = axes @ turn[:count].to(axes)
+    linear.weight.copy_(axes.T * (len(values) / (axes.T @ scatter @ axes).diagonal().mean()) ** 0.5)
+    norm.get_buffer("running_mean").copy_(linear.weight @ mean.float())
+    norm.get_buffer("running_var").fill_(1)
 
 
 def embedded(

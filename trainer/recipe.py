@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hashing import picture
-from hashing.codes import CODE_BITS
+from hashing.codes import CODE_BITS, FINE_BITS
 from hashing.model import Sidecar
 from machine.errors import Problem
 from trainer.data import Source
@@ -35,6 +35,16 @@ def _one_of(choices: Iterable[str], default: str) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
+class Terms:
+    """Weights of what is asked of a code beside the labels; see `Recipe`."""
+
+    instance: float = 0.0
+    embedding: float = 0.0
+    across: float = 0.0
+    spread: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Recipe:
     """What a training run depends on; kept in its checkpoints."""
 
@@ -49,6 +59,8 @@ class Recipe:
     hash layer of another shape; empty: none."""
     hidden: int = _from(0, 65_536, 0)
     """Width of a layer of the hash layer before its last; 0: it is a single one."""
+    fine_bits: int = 0
+    """Of the longer code, that orders what the code found: 0 or 256."""
     labels: dict[str, float] = dataclasses.field(default_factory=dict)
     """Label -> weight of its centroids in a picture's target."""
     minimum_count: int = _from(1, 10**9, 1)
@@ -91,10 +103,27 @@ class Recipe:
     """Of the RelaHash loss, as `scale`."""
     scale: float = _from(1e-3, 1000, 16.0)
     instance: float = _from(0, 100, 0.5)
-    """Weight of the term that gives two views of one picture one code; 0: without."""
-    embedding: float = _from(0, 100, 0.5)
-    """Weight of the term that makes codes as similar as the float embeddings they are made from; 0:
+    """Weight of the term that gives two views of one picture one code; this and the next three: 0:
     without."""
+    embedding: float = _from(0, 100, 0.5)
+    """Weight of the term that makes codes as similar as the float embeddings they are made from."""
+    across: float = _from(0, 100, 0.0)
+    """Weight of the term by which pictures of one source find those of their kind, the first
+    label's class, in the others."""
+    spread: float = _from(0, 100, 0.0)
+    """Weight of the term that keeps few pictures from being what every other source finds."""
+    fine: dict[str, float] = dataclasses.field(
+        default_factory=lambda: {"instance": 3.0, "embedding": 0.5, "across": 0.4, "spread": 2.0}
+    )
+    """The same weights for the longer code."""
+    classifiers: float = _from(0, 100, 0.0)
+    """Weight of linear classifiers of all labels on the embedding, thrown away after training, and
+    of the embedding's own term across sources."""
+    projection: float = _from(0, 100, 0.0)
+    """Weight of the instance term on a projection of the embedding, thrown away after training."""
+    drop: float = _from(0, 0.9, 0.0)
+    """Share of pictures for which the last block is left out in training; of those before it
+    less."""
     own_bits: int = _from(0, CODE_BITS - 1, 0)
     """The last bits of a code, which RelaHash does not see and the instance term sees alone: for
     what the labels do not say."""
@@ -105,6 +134,22 @@ class Recipe:
     seed: int = _from(0, 2**31, 0)
 
     bits: typing.ClassVar[int] = CODE_BITS
+
+    @property
+    def terms(self) -> "Terms":
+        """Of the 64-bit code."""
+        return Terms(self.instance, self.embedding, self.across, self.spread)
+
+    @property
+    def fine_terms(self) -> "Terms":
+        """Of the longer one."""
+        return Terms(**self.fine)
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether two views of every picture are compared."""
+        terms = [self.terms, *([self.fine_terms] if self.fine_bits else [])]
+        return any(one.instance for one in terms) or self.projection > 0
 
     def __post_init__(self) -> None:
         """Raises RecipeError for a value that cannot be used."""
@@ -117,15 +162,21 @@ class Recipe:
                 )
         for field in dataclasses.fields(self):
             _check_bounds(field, getattr(self, field.name))
+        if self.fine_bits not in (0, FINE_BITS):
+            raise RecipeError(f"fine_bits must be 0 or {FINE_BITS}")
         if not self.training_sizes:
             raise RecipeError("training_sizes must name at least one size")
         if len(self.mean) != 3 or len(self.std) != 3 or not all(self.std):
             raise RecipeError("mean and std must be three numbers each, those of std not 0")
         if self.weights and not self.pretrained:
             raise RecipeError("weights are of a pretrained backbone; set pretrained = true")
-        if self.fixed_views == 1 and self.instance:
+        if not self.fine.keys() <= {field.name for field in dataclasses.fields(Terms)}:
+            raise RecipeError("fine may have the keys instance, embedding, across and spread")
+        if not all(0 <= weight <= 100 for weight in self.fine.values()):
+            raise RecipeError("the weights in fine must be from 0 to 100")
+        if self.fixed_views == 1 and self.has_pairs:
             raise RecipeError("fixed_views must be 2 or more for the instance term, or 0")
-        if self.neighbours and not (self.fixed_views > 2 and self.instance):
+        if self.neighbours and not (self.fixed_views > 2 and self.has_pairs):
             raise RecipeError("for neighbours set fixed_views to 3 or more, and instance above 0")
         if self.neighbours == 1 or self.neighbours > self.batch_size:
             raise RecipeError("neighbours must be from 2 to batch_size, or 0")
@@ -144,6 +195,7 @@ class Recipe:
             std=self.std,
             training_data=self.data_in_words,
             framing=self.framing,
+            fine_bits=self.fine_bits,
         )
 
 

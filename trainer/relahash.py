@@ -1,19 +1,22 @@
-"""RelaHash: one loss on the relative position of a batch's codes; and two terms beside it.
+"""RelaHash: one loss on the relative position of a batch's codes; and terms beside it.
 
 Minh et al., "RelaHash: Deep Hashing With Relative Position", IEEE Access 2023,
 doi 10.1109/ACCESS.2023.3259104.  Every class has a fixed binary centroid.  What is compared with
 the centroids is not an output itself but where it lies relative to the rest of its batch, which
 keeps each bit balanced without a loss of its own.
 
-The loss knows only what the labels say.  `instance_term` and `embedding_term` keep what they don't:
-which picture it is, and what the network saw before it became bits.
+The loss knows only what the labels say.  The other terms are of similarities of a batch's rows with
+one another: which picture it is, what the network saw before it became bits, what is of one kind in
+pictures of different sources.
 """
 
 import torch
 import torch.nn.functional as F
 
 TERM_SCALE = 10.0
-"""Inverse temperature of the two terms' softmax over cosines."""
+"""Inverse temperature of the terms' softmax over cosines."""
+LEFT_OUT = -1e4
+"""Before a softmax, of what does not take part in it."""
 
 
 def centroids(classes: int, bits: int, seed: int, tries: int = 200) -> torch.Tensor:
@@ -63,48 +66,93 @@ def loss(
     return -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean()
 
 
-def instance_term(
-    outputs: torch.Tensor, groups: torch.Tensor, neighbourhoods: torch.Tensor | None = None
-) -> torch.Tensor:
+def instance_term(similarities: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
     """How well two views of one picture find each other among all views of the batch, a scalar.
 
-    outputs: float [2 n, bits], row i and row n + i two views of one picture.  groups: int [n];
-    pictures of one group are copies, and no row is told from a copy of itself.  neighbourhoods: int
-    [n] or None; with it a row is told only from those with the same number.
+    similarities: float [2 n, 2 n], cosines; row i and row n + i are two views of one picture.
+    groups: int [n]; pictures of one group are copies, and no row is told from a copy of itself.
 
-    The contrastive loss of SimCLR (Chen et al., 2020, equation 1) on `code_similarities`.
+    The contrastive loss of SimCLR (Chen et al., 2020, equation 1).
     """
     n = len(groups)
-    similarities = TERM_SCALE * code_similarities(outputs)
-    other_view = torch.arange(2 * n, device=outputs.device).roll(n)
+    rows = torch.arange(2 * n, device=similarities.device)
     both = groups.repeat(2)
     left_out = both[:, None] == both[None, :]
-    if neighbourhoods is not None:
-        both = neighbourhoods.repeat(2)
-        left_out |= both[:, None] != both[None, :]
-    left_out[torch.arange(2 * n), other_view] = False
-    return F.cross_entropy(similarities.masked_fill(left_out, -torch.inf), other_view)
+    left_out[rows, rows.roll(n)] = False
+    return F.cross_entropy(
+        (TERM_SCALE * similarities).masked_fill(left_out, -torch.inf), rows.roll(n)
+    )
 
 
-def embedding_term(outputs: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+def embedding_term(similarities: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
     """How far the similarities of codes are from those of the float embeddings, a scalar.
 
-    outputs: float [n, bits].  embedding: float [n, width] of the same rows; no gradient flows into
-    it.  For every row the cosines to all others (embeddings centred on their mean) become a
-    distribution by softmax; the term is the mean Kullback-Leibler divergence of the codes' from the
-    embeddings' (relational distillation, as in Park et al., 2019, with the softmax of Hinton et
-    al., 2015).
+    similarities: float [n, n], cosines.  embedding: float [n, width] of the same rows; no gradient
+    flows into it.  For every row the cosines to all others (embeddings centred on their mean)
+    become a distribution by softmax; the term is the mean Kullback-Leibler divergence of the codes'
+    from the embeddings' (relational distillation, as in Park et al., 2019, with the softmax of
+    Hinton et al., 2015).
     """
-    embedding = embedding.detach().float()
-    embedding = F.normalize(embedding - embedding.mean(dim=0), dim=1)
-    self_pairs = torch.eye(len(outputs), dtype=torch.bool, device=outputs.device)
+    wanted_similarities = cosines(embedding.detach())
+    self_pairs = torch.eye(len(embedding), dtype=torch.bool, device=embedding.device)
     wanted, given = (
-        (TERM_SCALE * cosines).masked_fill(self_pairs, -1e4)
-        for cosines in (embedding @ embedding.T, code_similarities(outputs))
+        (TERM_SCALE * one).masked_fill(self_pairs, LEFT_OUT).log_softmax(dim=1)
+        for one in (wanted_similarities, similarities)
     )
-    return F.kl_div(
-        given.log_softmax(dim=1), wanted.log_softmax(dim=1), reduction="batchmean", log_target=True
-    )
+    return F.kl_div(given, wanted, reduction="batchmean", log_target=True)
+
+
+def across_term(
+    similarities: torch.Tensor, kinds: torch.Tensor, sources: torch.Tensor
+) -> torch.Tensor:
+    """How well pictures of one source find those of their kind in the others, a scalar.
+
+    similarities: float [n, n], cosines.  kinds: int [n], -1 where the other sources have none of
+    the kind.  sources: int [n].  Every row that has right ones is told from all rows of the other
+    sources; half of the term is -log of the probability of any right one, half the mean over all
+    of them (both forms: Khosla et al., "Supervised Contrastive Learning", 2020).
+    """
+    others = sources[:, None] != sources[None, :]
+    right = others & (kinds[:, None] == kinds[None, :]) & (kinds >= 0)[:, None]
+    rows = right.any(dim=1)
+    if not rows.any():
+        return similarities.sum() * 0
+    given = (TERM_SCALE * similarities).masked_fill(~others, LEFT_OUT).log_softmax(dim=1)[rows]
+    right = right[rows]
+    any_of_them = given.masked_fill(~right, LEFT_OUT).logsumexp(dim=1)
+    all_of_them = (given * right).sum(dim=1) / right.sum(dim=1)
+    return -(any_of_them + all_of_them).mean() / 2
+
+
+def spread_term(
+    similarities: torch.Tensor, kinds: torch.Tensor, sources: torch.Tensor
+) -> torch.Tensor:
+    """How far what the later sources' pictures find first in the first source is from all pictures
+    of the right kinds alike, a scalar: few rows that are near to everything (hubs) would else be
+    what everybody finds.
+
+    Arguments as in `across_term`.  What a row finds is a softmax over the first source's rows; the
+    term is the Kullback-Leibler divergence of its mean over the asking rows from the distribution
+    that gives every kind its share of them, divided evenly among its rows.
+    """
+    asking, rows = (sources > 0) & (kinds >= 0), sources == 0
+    if not asking.any() or not rows.any():
+        return similarities.sum() * 0
+    is_kind = F.one_hot(kinds.clamp_min(0), int(kinds.max()) + 1).float()
+    there = is_kind[rows] * (kinds[rows] >= 0)[:, None]
+    counts = there.sum(dim=0)
+    shares = is_kind[asking].mean(dim=0) * (counts > 0)
+    shares = shares / shares.sum().clamp_min(1e-9)
+    wanted = there @ (shares / counts.clamp_min(1))
+    found = (2 * TERM_SCALE * similarities[asking][:, rows]).softmax(dim=1).mean(dim=0)
+    return (wanted * (wanted.clamp_min(1e-9).log() - found.clamp_min(1e-9).log())).sum()
+
+
+def cosines(rows: torch.Tensor) -> torch.Tensor:
+    """Cosines [n, n] of float rows [n, d], centred on their mean, with one another."""
+    rows = rows.float()
+    rows = F.normalize(rows - rows.mean(dim=0), dim=1)
+    return rows @ rows.T
 
 
 def code_similarities(outputs: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,26 @@ class Targets:
     sampling: np.ndarray
     """float64 [n]: how probably each is drawn."""
 
+    def of_each_label(self) -> list[np.ndarray]:
+        """Of every label, the class of each row: int64 [n], -1 where it has none of them."""
+        labels = np.array([name.split("=", 1)[0] for name in self.classes])
+        found = []
+        for label in dict.fromkeys(labels.tolist()):
+            own = self.rows[:, labels == label]
+            found.append(np.where(own.any(axis=1), own.argmax(axis=1), -1))
+        return found
+
+    def kinds(self, sources: np.ndarray) -> np.ndarray:
+        """The first label's class of each row, int64 [n], -1 where only one of the sources, int
+        [n], has the class."""
+        first = self.of_each_label()[0]
+        shared = [
+            kind
+            for kind in np.unique(first[first >= 0])
+            if len(np.unique(sources[first == kind])) > 1
+        ]
+        return np.where(np.isin(first, shared), first, -1)
+
 
 def trained_on(pictures: Pictures, leave_out: dict[str, list[str]]) -> np.ndarray:
     """bool [n]: rows to train on: not held out, among those of `training` where the source says

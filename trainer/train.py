@@ -19,12 +19,15 @@ from trainer import processes
 from trainer.checkpoint import first_network, resume, save
 from trainer.examples import TrainingSet
 from trainer.hash_layer import HashLayer
-from trainer.network import HashNetwork
+from trainer.network import BothCodes, HashNetwork
 from trainer.recipe import Recipe
 from trainer.whole_network import WholeNetwork
 
 CHECKPOINT_SECONDS = 120
 WARM_UP_SHARE = 0.1
+LONGEST_GRADIENT = 5.0
+FINE_RATE = 0.15
+"""Of the hash layer alone: the longer code starts near where it ends, and learns so much slower."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +70,7 @@ def train(
         training = HashLayer(network, examples, recipe, device, precision, folder, tell_looking)
     else:
         training = WholeNetwork(network, examples, recipe, device, precision)
-    optimizer = _Optimizer(network, recipe, steps)
+    optimizer = _Optimizer(network, training.guides, recipe, steps)
     digest = examples.digest()
     first = resume(checkpoint, recipe, digest, optimizer.parts())
     if first:
@@ -98,7 +101,7 @@ def _start(recipe: Recipe, device: torch.device) -> HashNetwork:
     torch.manual_seed(recipe.seed)
     network = first_network(recipe).to(device).train()
     for part in list(network.backbone.children())[: recipe.frozen]:
-        part.requires_grad_(False)
+        part.requires_grad_(False).eval()
     if device.type == "cuda" and processes.count() > 1:
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return network
@@ -107,18 +110,20 @@ def _start(recipe: Recipe, device: torch.device) -> HashNetwork:
 class _Optimizer:
     """AdamW on a one-cycle schedule, and the moving average of the weights."""
 
-    def __init__(self, network: HashNetwork, recipe: Recipe, steps: int):
-        self.network = network
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": network.backbone.parameters(), "lr": recipe.backbone_learning_rate},
-                {"params": network.hash.parameters(), "lr": recipe.learning_rate},
-            ],
-            weight_decay=recipe.weight_decay,
-        )
+    def __init__(self, network: HashNetwork, guides: nn.Module, recipe: Recipe, steps: int):
+        self.network, self.guides = network, guides
+        rates: list[tuple[float, list[nn.Module]]] = [
+            (recipe.backbone_learning_rate, [network.backbone]),
+            (recipe.learning_rate, [network.hash, guides]),
+        ]
+        if recipe.fixed_views and isinstance(network.hash, BothCodes):
+            rates[1] = (recipe.learning_rate, [network.hash.code, guides])
+            rates.append((FINE_RATE * recipe.learning_rate, [network.hash.fine]))
+        groups = [group for rate, parts in rates for group in _groups(rate, parts, recipe)]
+        self.optimizer = torch.optim.AdamW(groups)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer,
-            [recipe.backbone_learning_rate, recipe.learning_rate],
+            [group["lr"] for group in groups],
             total_steps=steps + 1,
             pct_start=max(WARM_UP_SHARE, 2 / (steps + 1)),  # one step at least
             cycle_momentum=False,
@@ -138,7 +143,7 @@ class _Optimizer:
 
     @property
     def learning_rate(self) -> float:
-        return float(self.schedule.get_last_lr()[-1])
+        return float(max(self.schedule.get_last_lr()))
 
     def parts(self) -> dict[str, Any]:
         """All that a checkpoint must hold."""
@@ -146,13 +151,28 @@ class _Optimizer:
             "network": self.result,
             "optimizer": self.optimizer,
             "schedule": self.schedule,
+            "guides": self.guides,
         }
         return parts | {"current": self.network, "average": self.average} if self.average else parts
 
     def step(self, losses: dict[str, torch.Tensor]) -> None:
         self.optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
+        trained = [*self.network.parameters(), *self.guides.parameters()]
+        nn.utils.clip_grad_norm_(trained, LONGEST_GRADIENT)
         self.optimizer.step()
         self.schedule.step()
         if self.average:
             self.average.update_parameters(self.network)
+
+
+def _groups(rate: float, parts: list[nn.Module], recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameter groups of one learning rate; scales and shifts do not decay."""
+    trained = [value for part in parts for value in part.parameters() if value.requires_grad]
+    kinds = (
+        ([value for value in trained if value.dim() > 1], recipe.weight_decay),
+        ([value for value in trained if value.dim() == 1], 0.0),
+    )
+    return [
+        {"params": values, "lr": rate, "weight_decay": decay} for values, decay in kinds if values
+    ]

@@ -1,5 +1,6 @@
 """Backbones: shapes, the pretrained network against its package, and what cannot be made."""
 
+import copy
 import importlib.util
 import re
 import sys
@@ -19,8 +20,13 @@ from trainer.backbone import (
     EFFICIENTNET_LITE,
     RESIDUAL,
     BackboneError,
+    InvertedResidual,
     ResidualNetwork,
+    drop_blocks,
+    fold,
     make_backbone,
+    settle,
+    unfolded,
     width_of,
 )
 from trainer.network import make_network
@@ -174,9 +180,57 @@ def test_folding_batch_norms_changes_nothing_but_the_layers():
     assert before.std() > 0.01 and torch.allclose(before, after, atol=1e-4, rtol=1e-4)
 
 
-def test_a_pretrained_network_learns_all_its_weights_and_no_batch_norm(pretrained):
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in pretrained.modules())
-    assert all(parameter.requires_grad for parameter in pretrained.parameters())
+def test_a_folded_networks_weights_come_back_with_batch_norms(pretrained):
+    folded = copy.deepcopy(pretrained)
+    fold(folded)
+    network = make_backbone("efficientnet-lite0", pretrained=True, with_weights=False)
+    network.load_state_dict(unfolded(folded.state_dict()))
+    with torch.inference_mode():
+        wanted, got = pretrained(inputs_of(64)), network.eval()(inputs_of(64))
+    assert torch.allclose(got, wanted, atol=1e-4, rtol=1e-4)
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_settled_batch_norms_compute_the_same_and_train_on_from_there(pretrained):
+    folded = copy.deepcopy(pretrained)
+    fold(folded)
+    network = make_backbone("efficientnet-lite0", pretrained=True, with_weights=False)
+    network.load_state_dict(unfolded(folded.state_dict()))
+    x = inputs_of(64)
+    with torch.inference_mode():
+        unsettled = network.train()(x)
+    network.load_state_dict(unfolded(folded.state_dict()))
+    settle(network, x)
+    assert network.training
+    with torch.inference_mode():
+        used = network.eval()(x)
+        assert torch.allclose(used, pretrained(x), atol=1e-3, rtol=1e-3)
+        # In training it normalises by this batch, whose statistics it now has.
+        trained = network.train()(x)
+    assert (trained - used).abs().mean() < 0.1 * (unsettled - used).abs().mean()
+
+
+def test_blocks_are_left_out_of_some_pictures_in_training_alone():
+    torch.manual_seed(0)
+    network = make_backbone("efficientnet-lite0", pretrained=False)
+    drop_blocks(network, 0.5)
+    blocks = [block for block in network.modules() if isinstance(block, InvertedResidual)]
+    shares = [block.drop for block in blocks]
+    assert shares[0] == 0 and shares == sorted(shares) and 0.4 < shares[-1] < 0.5
+    block = next(block for block in blocks if block.has_shortcut)
+    block.drop = 0.25
+    for module in block.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    x = torch.randn(400, block.body[0].conv.in_channels, 4, 4)
+    with torch.no_grad():
+        block.training = False
+        whole = block(x) - x
+        block.training = True
+        seen = block(x) - x
+    is_out = (seen == 0).flatten(1).all(dim=1)
+    assert 0.17 < is_out.float().mean() < 0.33
+    assert torch.allclose(seen[~is_out], whole[~is_out] / 0.75, atol=1e-5)
 
 
 def test_the_network_for_weights_to_come_has_the_same_layers(pretrained, monkeypatch):

@@ -8,12 +8,15 @@ import torch
 
 from trainer.relahash import (
     TERM_SCALE,
+    across_term,
     centroids,
     code_similarities,
+    cosines,
     embedding_term,
     instance_term,
     loss,
     relative_position,
+    spread_term,
 )
 
 
@@ -153,42 +156,30 @@ def test_code_similarities_pass_gradient_to_the_side_that_is_not_a_sign():
     assert got.abs().sum() > 0 and torch.allclose(got, wanted, atol=1e-7)
 
 
-def independent_instance_term(outputs, groups, near=None) -> float:
-    """-log of the share that a row's other view has among all rows but itself and its copies, and
-    with `near` only among those of its neighbourhood."""
-    n, cosines = len(groups), independent_similarities(outputs)
+def independent_instance_term(outputs, groups) -> float:
+    """-log of the share that a row's other view has among all rows but itself and its copies."""
+    n, similarities = len(groups), independent_similarities(outputs)
     total = 0.0
     for i in range(2 * n):
         partner = (i + n) % (2 * n)
-        others = [
-            j
-            for j in range(2 * n)
-            if j == partner
-            or (groups[j % n] != groups[i % n] and (not near or near[j % n] == near[i % n]))
-        ]
-        powers = {j: math.exp(TERM_SCALE * cosines[i, j]) for j in others}
+        others = [j for j in range(2 * n) if j == partner or groups[j % n] != groups[i % n]]
+        powers = {j: math.exp(TERM_SCALE * similarities[i, j]) for j in others}
         total -= math.log(powers[partner] / sum(powers.values()))
     return total / (2 * n)
 
 
-@pytest.mark.parametrize("near", [None, [7, 7, 3, 3], [7, 7, 7, 3]])
 @pytest.mark.parametrize("groups", [[0, 1, 2, 3], [0, 1, 0, 2], [5, 5, 5, 1]])
-def test_the_instance_term_equals_the_formula_and_leaves_copies_out(groups, near):
+def test_the_instance_term_equals_the_formula_and_leaves_copies_out(groups):
     outputs = np.random.default_rng(2).normal(size=(8, 16))
-    got = instance_term(torch.tensor(outputs), torch.tensor(groups), near and torch.tensor(near))
-    assert got.item() == pytest.approx(independent_instance_term(outputs, groups, near), rel=1e-5)
-
-
-def test_a_picture_that_is_like_no_other_has_an_instance_term_of_zero():
-    outputs = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
-    assert instance_term(outputs, torch.arange(2), torch.arange(2)).item() == 0
+    got = instance_term(code_similarities(torch.tensor(outputs)), torch.tensor(groups))
+    assert got.item() == pytest.approx(independent_instance_term(outputs, groups), rel=1e-5)
 
 
 def test_the_instance_term_is_small_where_views_agree_and_large_where_they_do_not():
     codes = centroids(8, 64, seed=0)
     groups = torch.arange(8)
-    agree = instance_term(torch.cat([codes, codes]), groups)
-    disagree = instance_term(torch.cat([codes, codes.roll(1, dims=0)]), groups)
+    agree = instance_term(code_similarities(torch.cat([codes, codes])), groups)
+    disagree = instance_term(code_similarities(torch.cat([codes, codes.roll(1, dims=0)])), groups)
     assert agree < 0.01 and disagree > 5
 
 
@@ -210,7 +201,7 @@ def independent_embedding_term(outputs, embedding) -> float:
 def test_the_embedding_term_equals_the_formula():
     random = np.random.default_rng(3)
     outputs, embedding = random.normal(size=(9, 16)), random.normal(2, 1, (9, 5))
-    got = embedding_term(torch.tensor(outputs), torch.tensor(embedding))
+    got = embedding_term(code_similarities(torch.tensor(outputs)), torch.tensor(embedding))
     assert got.item() == pytest.approx(independent_embedding_term(outputs, embedding), rel=1e-4)
 
 
@@ -218,18 +209,72 @@ def test_the_terms_pull_on_the_outputs_and_never_on_the_embedding():
     random = torch.Generator().manual_seed(0)
     outputs = torch.randn(8, 16, generator=random).requires_grad_()
     embedding = torch.randn(8, 5, generator=random).requires_grad_()
-    embedding_term(outputs, embedding).backward()
+    embedding_term(code_similarities(outputs), embedding).backward()
     assert embedding.grad is None and outputs.grad.norm() > 1e-3
     outputs.grad = None
-    instance_term(outputs, torch.arange(4)).backward()
+    instance_term(code_similarities(outputs), torch.arange(4)).backward()
     assert outputs.grad.norm() > 1e-3
 
 
 def test_the_terms_bear_half_precision():
     outputs = torch.randn(8, 64, generator=torch.Generator().manual_seed(0))
     for term, other in ((instance_term, torch.arange(4)), (embedding_term, outputs[:, :9])):
-        wanted = term(outputs, other).item()
-        assert term(outputs.bfloat16(), other).item() == pytest.approx(wanted, rel=0.05)
+        wanted = term(code_similarities(outputs), other).item()
+        got = term(code_similarities(outputs.bfloat16()), other).item()
+        assert got == pytest.approx(wanted, rel=0.05)
+
+
+def a_batch() -> tuple[np.ndarray, list[int], list[int]]:
+    """Similarities of eight rows, their kinds and their sources: kind 2 is in one source only."""
+    similarities = np.random.default_rng(4).uniform(-1, 1, (8, 8))
+    return similarities, [0, 0, 1, -1, 0, 1, 1, -1], [0, 0, 0, 0, 1, 1, 2, 2]
+
+
+def test_the_term_across_sources_equals_the_formula():
+    similarities, kinds, sources = a_batch()
+    values = []
+    for i in range(8):
+        others = [j for j in range(8) if sources[j] != sources[i]]
+        right = [j for j in others if kinds[j] == kinds[i] >= 0]
+        if not right:
+            continue
+        powers = {j: math.exp(TERM_SCALE * similarities[i, j]) for j in others}
+        shares = [powers[j] / sum(powers.values()) for j in right]
+        mean = sum(math.log(share) for share in shares) / len(shares)
+        values.append(-(math.log(sum(shares)) + mean) / 2)
+    got = across_term(torch.tensor(similarities), torch.tensor(kinds), torch.tensor(sources))
+    assert len(values) == 6 and got.item() == pytest.approx(np.mean(values), rel=1e-6)
+
+
+def test_the_term_of_spread_equals_the_formula():
+    similarities, kinds, sources = a_batch()
+    rows = [j for j in range(8) if sources[j] == 0]
+    asking = [i for i in range(8) if sources[i] > 0 and kinds[i] >= 0]
+    found = np.zeros(len(rows))
+    for i in asking:
+        powers = np.exp(2 * TERM_SCALE * similarities[i, rows])
+        found += powers / powers.sum() / len(asking)
+    # Kind 0 is asked for by one of three rows and there twice, kind 1 by two and there once.
+    wanted = np.array([1 / 6, 1 / 6, 2 / 3, 0])
+    divergence = sum(w * math.log(w / f) for w, f in zip(wanted, found, strict=True) if w)
+    got = spread_term(torch.tensor(similarities), torch.tensor(kinds), torch.tensor(sources))
+    assert got.item() == pytest.approx(divergence, rel=1e-4)
+
+
+@pytest.mark.parametrize("term", [across_term, spread_term])
+def test_of_one_source_there_is_nothing_across(term):
+    similarities = torch.rand(4, 4, requires_grad=True)
+    value = term(similarities, torch.tensor([-1] * 4), torch.zeros(4, dtype=torch.int64))
+    value.backward()
+    assert value.item() == 0 and similarities.grad.abs().sum() == 0
+
+
+def test_cosines_are_of_rows_centred_on_their_mean():
+    rows = np.random.default_rng(5).normal(3, 1, (6, 4))
+    centred = rows - rows.mean(axis=0)
+    lengths = np.sqrt((centred**2).sum(axis=1))
+    wanted = centred @ centred.T / np.outer(lengths, lengths)
+    assert np.allclose(cosines(torch.tensor(rows)), wanted, atol=1e-6)
 
 
 @pytest.mark.slow("trains")
@@ -257,9 +302,10 @@ def test_a_layer_learns_by_descending(term):
     for _ in range(200):
         optimizer.zero_grad()
         outputs = layer(views)
-        value = loss(outputs, targets, signs) if term == "loss" else instance_term(
-            outputs, torch.arange(32)
-        )  # fmt: skip
+        if term == "loss":
+            value = loss(outputs, targets, signs)
+        else:
+            value = instance_term(code_similarities(outputs), torch.arange(32))
         value.backward()
         optimizer.step()
     same, different = apart()

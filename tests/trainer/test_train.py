@@ -12,10 +12,10 @@ from tests.training import RECIPE, Tiny, equal, examples_of, groups, pictures
 from trainer import augment, relahash
 from trainer import train as training
 from trainer.checkpoint import CheckpointError, read_checkpoint
-from trainer.data import DataError
+from trainer.data import DataError, Source
 from trainer.examples import TrainingSet, training_set
 from trainer.export import export
-from trainer.hash_layer import neighbourhoods
+from trainer.hash_layer import begin_with_axes, neighbourhoods
 from trainer.network import make_network
 from trainer.targets import Targets
 from trainer.train import train
@@ -66,6 +66,26 @@ def test_copies_of_a_picture_share_a_group_and_sources_share_none():
     part = pictures(4, groups=np.array([one, two, one, three]))
     found = examples_of(part, part).groups
     assert found[0] == found[2] and found[4] == found[6] and len(set(found.tolist())) == 6
+
+
+def test_a_source_is_drawn_as_often_as_its_weight_says():
+    data = (Source("one", "", weight=3), Source("two", "", backdrops=True))
+    parts = [pictures(4, name="one"), pictures(16, start=4, name="two")]
+    examples = examples_of(*parts, recipe=changed(data=data))
+    assert examples.targets.sampling[:4].sum() == pytest.approx(0.75)
+    assert np.array_equal(examples.sources, [0] * 4 + [1] * 16)
+    assert np.array_equal(examples.backdrops, np.arange(4, 20))
+
+
+def test_kinds_are_those_that_two_sources_have():
+    types = [np.array(["Caps", "Ties", "Bags"]), np.array(["Ties", "Belts", "Caps"])]
+    parts = [
+        pictures(3, name=name, labels={"article_type": of_part})
+        for name, of_part in zip(("one", "two"), types, strict=True)
+    ]
+    kinds = examples_of(*parts).kinds
+    assert kinds[0] == kinds[5] >= 0 and kinds[1] == kinds[3] >= 0 and kinds[0] != kinds[1]
+    assert kinds[2] == kinds[4] == -1
 
 
 def test_a_picture_that_cannot_be_read_is_named_by_its_row_in_the_data():
@@ -126,7 +146,8 @@ def test_a_network_learns_to_tell_pictures_apart(tmp_path):
     pixels[1::2, :, :, 2] += 90
     rows = np.eye(2, dtype=np.float32)[np.arange(64) % 2]
     targets = Targets(["colour=Red", "colour=Blue"], rows, np.full(64, 1 / 64))
-    examples = TrainingSet(pixels, targets, np.arange(64))
+    nothing = np.zeros(0, int)
+    examples = TrainingSet(pixels, targets, np.arange(64), np.zeros(64, int), nothing)
     recipe = changed(epochs=10, batch_size=16, augmentation="mild", backbone_learning_rate=1e-2)
     network = train(examples, recipe, tmp_path / "c.pt")
     assert not network.training
@@ -418,6 +439,50 @@ def test_with_fixed_views_the_hash_layer_alone_learns(tmp_path, other_run):
     assert not np.array_equal(views[1], views[2])
 
 
+LONGER = {
+    "fine_bits": 256, "framing": "letter", "across": 1.0, "spread": 1.0, "classifiers": 1.0,
+    "projection": 1.0, "drop": 0.1,
+}  # fmt: skip
+
+
+def test_a_longer_code_is_trained_beside_the_code_and_exported(tmp_path):
+    parts = [pictures(16, name="one"), pictures(16, start=16, name="two")]
+    recipe, told = changed(epochs=1, **LONGER), []
+    examples = examples_of(*parts, recipe=recipe)
+    network = train(examples, recipe, tmp_path / "c.pt", tell=told.append)
+    terms = {"instance", "embedding", "across", "spread"}
+    wanted = terms | {f"fine {name}" for name in terms}
+    assert told[-1].losses.keys() == wanted | {"relahash", "classes", "kinds", "projection"}
+    assert np.isfinite(list(told[-1].losses.values())).all()
+    sidecar = export(network, tmp_path / "longer.pt", recipe)
+    assert (sidecar.fine_bits, sidecar.outputs) == (256, 320)
+    # The guides are in the checkpoint, and not in the model.
+    assert any("guides" in name for name in torch.load(tmp_path / "c.pt", weights_only=True))
+    assert not [
+        name for name in torch.jit.load(tmp_path / "longer.pt").state_dict() if "guid" in name
+    ]
+
+
+def test_the_longer_code_begins_with_the_embeddings_axes():
+    random = np.random.default_rng(0)
+    embeddings = (random.normal(size=(500, 12)) * np.linspace(4, 1, 12) + 3).astype(np.float16)
+    layer = make_network(changed(fine_bits=256)).hash.fine
+    layer[0] = nn.Linear(12, 256, bias=False)
+    begin_with_axes(layer, embeddings, seed=0)
+    with torch.inference_mode():
+        outputs = layer.eval()(torch.from_numpy(embeddings).float()).numpy()
+    assert np.abs(outputs.mean(axis=0)).max() < 0.01
+    assert outputs.var(axis=0).mean() == pytest.approx(1, abs=0.02)
+    # A turn keeps similarities: those of the principal axes, each divided by its singular value's
+    # root.
+    centred = embeddings - embeddings.mean(axis=0, dtype=float)
+    _, singular, axes = np.linalg.svd(centred, full_matrices=False)
+    wanted = centred @ axes.T / singular**0.5
+    products, expected = outputs @ outputs.T, wanted @ wanted.T
+    scale = (products * expected).sum() / (expected**2).sum()
+    assert np.abs(products / scale - expected).max() < 0.01 * np.abs(expected).max()
+
+
 @pytest.mark.slow("trains")
 def test_fixed_views_are_looked_at_once(tmp_path, other_run, monkeypatch):
     recipe = changed(start=str(other_run), **FIXED)
@@ -436,13 +501,13 @@ def test_fixed_views_are_looked_at_once(tmp_path, other_run, monkeypatch):
 
 
 def test_the_instance_term_is_asked_about_neighbours(tmp_path, other_run, monkeypatch):
-    """Of two neighbourhoods, at most four pictures each, and no other number than their own."""
+    """Of two neighbourhoods, at most four pictures each."""
     recipe = changed(start=str(other_run), epochs=2, batch_size=10, **FIXED)
     asked = []
 
-    def term(outputs, groups, neighbourhoods):
-        asked.append((outputs.shape, groups.numpy(), neighbourhoods.numpy()))
-        return outputs.sum() * 0
+    def term(similarities, groups):
+        asked.append((similarities.shape, groups.numpy()))
+        return similarities.sum() * 0
 
     monkeypatch.setattr(relahash, "instance_term", term)
     examples = examples_of(pictures(24), recipe=recipe)
@@ -454,10 +519,9 @@ def test_the_instance_term_is_asked_about_neighbours(tmp_path, other_run, monkey
     assert 1 < len(set(known.tolist())) <= 6
     of_group = dict(zip(examples.groups.tolist(), known.tolist(), strict=True))
     assert len(asked) == 4
-    for shape, told, near in asked:
-        assert shape == (2 * len(told), 16) and 0 < len(told) <= 8
-        assert near.tolist() == [of_group[group] for group in told.tolist()]
-        assert 1 <= len(set(near.tolist())) <= 2
+    for shape, told in asked:
+        assert shape == (2 * len(told), 2 * len(told)) and 0 < len(told) <= 8
+        assert 1 <= len({of_group[group] for group in told.tolist()}) <= 2
 
 
 def test_neighbourhoods_are_of_what_looks_alike_and_computed_once(tmp_path):
