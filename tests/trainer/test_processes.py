@@ -76,8 +76,10 @@ def torchrun(count: int, *arguments: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.slow("starts two processes that train")
 def test_two_processes_train_the_network_that_one_does(data, tmp_path):
-    """With the shipped recipe's backbone, augmentation and terms, in a few steps of 8 pictures."""
+    """With the default augmentation and terms, in a few steps of 8 pictures, and a backbone without
+    batch norms: of these each process on a CPU takes its own share's statistics."""
     values = ("epochs=1", "batch_size=8", "input_size=32", "training_sizes=[32]", "averaging=0")
+    values += ("backbone=tests.training:Tiny", "pretrained=false")
     command = ["train", "--data", str(data), "--threads", "1"]
     command += [part for value in values for part in ("--set", value)]
     threads = torch.get_num_threads()
@@ -101,10 +103,11 @@ def test_two_processes_train_the_network_that_one_does(data, tmp_path):
         torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("one", "two")
     )
     for name, value in wanted["network"].items():
-        assert torch.allclose(value, got["network"][name], atol=1e-4), name
+        # Where a gradient is nearly 0, AdamW's steps go by its rounding.
+        assert torch.allclose(value, got["network"][name], atol=2e-3), name
     # AdamW's steps do not tell how large a gradient was; its moments do.
     moments = wanted["optimizer"]["state"]
-    assert len(moments) == 100
+    assert len(moments) == 6
     for number, own in moments.items():
         for name in ("exp_avg", "exp_avg_sq"):
             other = got["optimizer"]["state"][number][name]
