@@ -1,6 +1,7 @@
 """Margins that are cut off, what is never cut, and the square that a model looks at."""
 
 import io
+import time
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from hashing import picture
-from hashing.picture import PictureError, crop, frame, pixels, read
+from hashing.framing import Frame, frame
+from hashing.picture import PictureError, crop, pixels, read
 from tests.pictures import encoded
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -107,20 +109,20 @@ def test_a_speck_does_not_keep_a_margin():
 @pytest.mark.parametrize("colour", [WHITE, BLACK, (12, 200, 99)])
 def test_a_picture_of_one_colour_is_kept_whole(size, colour):
     image = Image.new("RGB", size, colour)
-    assert frame(image) == picture.Frame((0, 0, *size), colour)
+    assert frame(image) == Frame((0, 0, *size), colour)
     assert (pixels(image, 16, framing="letter") == colour).all()
 
 
 def test_one_colour_within_a_border_is_kept():
     image = bordered(Image.new("RGB", (30, 20), "red"), WHITE, 5, 6, 7, 8)
-    assert frame(image) == picture.Frame((5, 6, 35, 26), WHITE)
+    assert frame(image) == Frame((5, 6, 35, 26), WHITE)
 
 
 @pytest.mark.parametrize("box", [(0, 50, 80, 51), (40, 0, 41, 100)])
 def test_a_line_of_one_pixel_is_what_is_left(box):
     image = Image.new("RGB", (80, 100), WHITE)
     image.paste(BLACK, box)
-    assert frame(image) == picture.Frame(box, WHITE)
+    assert frame(image) == Frame(box, WHITE)
     square = pixels(image, 16, framing="letter")
     assert 16 <= (square == 0).all(axis=2).sum() <= 32 and (square[0, 0] == 255).all()
 
@@ -198,6 +200,40 @@ def test_turning_a_picture_turns_its_frame():
     assert (
         content(turned).tobytes() == content(image).transpose(Image.Transpose.ROTATE_180).tobytes()
     )
+
+
+# Pictures that are large, or made to take time
+
+
+@pytest.mark.parametrize("margin", [(100, 200, 300, 50), (1, 400, 0, 3)])
+def test_a_large_picture_has_the_frame_of_what_is_in_it(margin):
+    """Of two megapixels and more: looked at in a reduced copy, and then where something is."""
+    inside = noise(500, 400)
+    left, top, right, bottom = margin
+    image = bordered(bordered(inside, WHITE, *[50] * 4), BLACK, *margin)
+    image = bordered(image, (200, 0, 0), 600, 600, 600, 600)
+    assert image.width * image.height > 2_000_000
+    found = frame(image)
+    x, y = left + 650, top + 650
+    assert found == Frame((x, y, x + 500, y + 400), WHITE)
+
+
+def test_of_a_large_picture_with_thin_margins_they_are_cut_to_a_pixel_of_its_copy():
+    image = bordered(noise(90, 70).resize((1800, 1400)), BLACK, 40, 30, 20, 10)
+    wanted = (40, 30, 1840, 1430)
+    found = frame(image).box
+    assert all(abs(side - own) <= 2 for side, own in zip(found, wanted, strict=True))
+
+
+def test_a_picture_of_a_thousand_frames_takes_no_longer_than_one_of_some():
+    """Each ring has a colour of its own, far from the one before it."""
+    rows, columns = np.mgrid[0:900, 0:900]
+    ring = np.minimum.reduce([rows, columns, 899 - rows, 899 - columns]) // 2
+    values = np.stack([ring * 97 % 256, ring * 31 % 256, ring * 151 % 256], axis=2)
+    image = Image.fromarray(values.astype(np.uint8))
+    begun = time.thread_time()
+    left, top, right, bottom = frame(image).box
+    assert time.thread_time() - begun < 2 and right > left and bottom > top
 
 
 # The square
