@@ -8,6 +8,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from efiss_client import Result
 
 CELL, MARGIN, CAPTION, COLUMNS = 180, 12, 40, 6
+WIDEST = 25
+"""Letters of a line under a picture."""
 _GREY, _INK, _BACKGROUND = "#e8e8e8", "#202020", "#ffffff"
 
 
@@ -53,12 +55,12 @@ def _draw(sheet: Image.Image, x: int, y: int, path: Path, caption: str) -> None:
     pen.rectangle((x, y, x + CELL - 1, y + CELL - 1), outline=_GREY)
     pen.multiline_text(
         (x + 2, y + CELL + 3),
-        "\n".join(_shortened(caption)),
+        "\n".join(map(_shortened, caption.split("\n"))),
         fill=_INK,
         font=ImageFont.load_default(13),
         spacing=2,
     )
 
 
-def _shortened(caption: str, most: int = 25) -> list[str]:
-    return [line if len(line) <= most else line[: most - 1] + "…" for line in caption.split("\n")]
+def _shortened(line: str) -> str:
+    return line if len(line) <= WIDEST else line[: WIDEST - 1] + "…"

@@ -301,17 +301,18 @@ _LINK = re.compile(
 """Variables that Kubernetes and Docker make for a service or container named `efiss…`."""
 
 
-def unknown(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """A sentence for each variable EFISS_… that is none of the table; it names the nearest one."""
+def unknown(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables EFISS_… that are none of the table, each with a sentence that names the nearest
+    one."""
     known = [setting.name for setting in TABLE]
-    return [
-        f"{name} is no setting and changes nothing; did you mean "
+    return {
+        name: f"{name} is no setting and changes nothing; did you mean "
         f"{difflib.get_close_matches(name.upper(), known, 1, cutoff=0.0)[0]}?"
         for name in sorted(environment)
         if name.startswith("EFISS_")
         and name not in (*known, *_OF_TESTS)
         and not _is_link(name, environment[name])
-    ]
+    }
 
 
 def _is_link(name: str, value: str) -> bool:

@@ -24,5 +24,5 @@ export function thumbnail(path, version) {
 export function described(path) {
   const parts = path.replace(/\p{Surrogate}/gu, "\ufffd").split("/");
   const name = parts.pop();
-  return { shop: parts.pop() || "", product: name.split("_")[0] || name };
+  return { shop: parts.findLast(Boolean) ?? "", product: name.split("_")[0] || name };
 }

@@ -19,7 +19,7 @@ from efiss_client import PATH, Answer, Client
 from machine import shipped
 from machine.errors import Problem
 from machine.processes import end_with_parent
-from machine.settings import ADMIN, SEARCH, SERVE, check
+from machine.settings import ADMIN, SEARCH, SERVE, check, unknown
 from photographs import DATALAKE, Photograph, is_written, queries, remove_drawn, write_datalake
 from searcher.index import Index
 
@@ -92,7 +92,10 @@ def _checked_settings() -> "Settings":
 @contextlib.contextmanager
 def _admin(service_url: str) -> Iterator[str]:
     """A running `efiss admin` over the demo's catalogue, in a process of its own; its address."""
-    environment = {"EFISS_DATALAKE": str(DATALAKE), "EFISS_SERVICE_URL": service_url} | os.environ
+    told = unknown()  # by this process already
+    environment = {"EFISS_DATALAKE": str(DATALAKE), "EFISS_SERVICE_URL": service_url} | {
+        name: value for name, value in os.environ.items() if name not in told
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", "efiss", "admin", "--index_root", str(INDEX)],
         env=environment,

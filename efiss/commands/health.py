@@ -1,10 +1,9 @@
 """`efiss health`."""
 
-from pathlib import Path
-
 import click
 
 from machine.errors import Problem
+from machine.settings import ADMIN_HOST, ADMIN_PORT, HOST, PORT, url_of
 
 ANSWER_SECONDS = 8
 
@@ -27,9 +26,8 @@ def health(service: str) -> None:
 def _search() -> str:
     from efiss_client import Client
     from serving import probe
-    from serving.service import Settings
 
-    url = Settings.from_environment().url
+    url = url_of(HOST.value(), PORT.value())
     with Client(url, timeout=ANSWER_SECONDS, retries=0) as client:
         return f"{url} answers from index version {probe.ask(client).version}"
 
@@ -37,9 +35,7 @@ def _search() -> str:
 def _admin() -> str:
     import httpx
 
-    from admin.settings import Settings
-
-    url = Settings.from_environment(Path(), Path()).url
+    url = url_of(ADMIN_HOST.value(), ADMIN_PORT.value())
     try:
         httpx.get(f"{url}/health/live", timeout=ANSWER_SECONDS).raise_for_status()
     except httpx.HTTPError as error:

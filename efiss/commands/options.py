@@ -37,7 +37,7 @@ def tells(*settings: Setting) -> Callable[[Command], Command]:
 
 def warn_of_unknown_settings() -> None:
     """Say on stderr which variables EFISS_… change nothing, since they are misspelt."""
-    for sentence in unknown():
+    for sentence in unknown().values():
         click.echo(f"Warning: {sentence}", err=True)
 
 

@@ -6,6 +6,7 @@ import click
 
 from efiss_client import Answer, Client
 from machine.errors import Problem
+from machine.files import written_whole
 from machine.settings import service_here
 
 
@@ -79,11 +80,14 @@ def table(answer: Answer, offset: int = 0) -> str:
 
 
 def _write_sheet(path: Path, images: tuple[Path, ...], answers: list[Answer]) -> None:
+    from PIL import Image
+
     from efiss.sheet import Found, contact_sheet
 
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind not in Image.SAVE:
+        raise Problem(f"{path} cannot be written: end its name in .png or .jpg")
     found = [Found(image, answer.results) for image, answer in zip(images, answers, strict=True)]
-    try:
-        contact_sheet(found).save(path)
-    except ValueError as error:  # how Pillow says that it knows no such kind of file
-        raise Problem(f"{path} cannot be written: {error}") from error
+    with written_whole(path) as file:
+        contact_sheet(found).save(file, kind)
     click.echo(f"wrote {path}")

@@ -78,10 +78,11 @@ def test_demo_serve_and_admin_run_in_an_empty_folder(program, tmp_path):
     run shows that no file is missing."""
     port = free_block()
     own = {"EFISS_PORT": str(port), "EFISS_WORKERS": "1"}
-    with running(program, "demo", tmp_path, **own) as log:
+    with running(program, "demo", tmp_path, **own, EFISS_WORKER="2") as log:
         first = next(line for line in log.read_text().splitlines() if line.startswith("   1 "))
         assert (tmp_path / first.split()[-1]).is_file()
         assert f"\n  {program} search PHOTO " in log.read_text()
+        assert log.read_text().count("Warning: EFISS_WORKER ") == 1  # it starts an admin service
         page = httpx.get(f"http://127.0.0.1:{port + 1}/")
         assert page.status_code == 200 and "Search by photo" in page.text
     with running(program, "serve", tmp_path, **own), running(program, "admin", tmp_path, **own):

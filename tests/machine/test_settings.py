@@ -137,8 +137,8 @@ def test_where_a_program_of_this_machine_finds_a_service(host, url):
      ("EFISS_MILVUS_URL", "EFISS_MILVUS_URI")],
 )  # fmt: skip
 def test_an_unknown_variable_is_told_with_the_nearest_known_one(name, near):
-    (sentence,) = unknown({name: "5001", "PATH": "", near: "1"})
-    assert sentence == f"{name} is no setting and changes nothing; did you mean {near}?"
+    sentence = f"{name} is no setting and changes nothing; did you mean {near}?"
+    assert unknown({name: "5001", "PATH": "", near: "1"}) == {name: sentence}
 
 
 def test_the_variables_that_kubernetes_and_docker_make_are_passed_over():
