@@ -1,4 +1,4 @@
-"""TorchServe's side of the service: the handler, its archive, and the server that runs it."""
+"""What runs inside TorchServe's worker, and is packed into the archive for it."""
 
 MODEL_NAME, MODEL_VERSION = "image-retrieval-v1.0", "1.0"
 

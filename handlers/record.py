@@ -14,28 +14,29 @@ _HARMLESS_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """One request; its fields are those of its line in the log, None where it has no such thing.
-
-    time: when it was answered, UTC.  request_id: TorchServe's, which also stands in the answer's
-    header x-request-id.  caller_id: the caller's own, of its header X-Request-Id.  outcome:
-    answered, described, or the type of the mistake.  query: image, code or like.  narrowed: whether
-    the nearest of all pictures may be kept out of the answer, by a page further on, shops or a
-    distance.  first_distance: of the first result, in bits.  ms: milliseconds of each step that it
-    had, and in total in the worker.
-    """
+    """One request; its fields are those of its line in the log, None where it has no such thing."""
 
     time: str
+    """When it was answered, UTC."""
     request_id: str | None
+    """TorchServe's, which also stands in the answer's header x-request-id."""
     caller_id: str | None
+    """The caller's own, of its header X-Request-Id."""
     status: int
     outcome: str
+    """answered, described, or the type of the mistake."""
     index_version: str
     query: str | None
+    """image, code or like."""
     top_k: int | None
     narrowed: bool | None
+    """Whether the nearest of all pictures may be kept out of the answer, by a page further on,
+    shops or a distance."""
     results: int | None
     first_distance: int | None
+    """Of the first result, in bits."""
     ms: dict[str, float]
+    """Milliseconds of each step that it had, and in total in the worker."""
 
 
 def record_of(

@@ -1,1 +1,1 @@
-"""What everything stands on, and nothing of pictures: settings, limits, processes."""
+"""What everything stands on, and nothing of pictures: errors, settings, files, processes."""

@@ -16,7 +16,7 @@ class FaissVersion:
     """An `OpenVersion` that also has what only the files tell: all codes, hashes of the paths."""
 
     def __init__(self, folder: Path):
-        """Raises VersionError; OSError, RuntimeError or ValueError when a file cannot be opened."""
+        """Raises VersionError."""
         self.manifest = read_manifest(folder)
         if problems := check_sizes(folder, self.manifest):
             raise VersionError(f"{folder} is not complete: " + "; ".join(problems))
@@ -129,7 +129,4 @@ class FaissVersion:
 
 def open_version(path: str | Path) -> FaissVersion:
     """Open the version in the folder `path`.  Raises VersionError."""
-    try:
-        return FaissVersion(Path(path))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise VersionError(f"{path} cannot be opened: {error}") from error
+    return FaissVersion(Path(path))

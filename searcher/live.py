@@ -19,7 +19,7 @@ from concurrent import futures
 from pathlib import Path
 
 from hashing.model import Model, Sidecar, read_sidecar
-from machine.errors import Problem
+from machine.errors import Problem, sentence_of
 from searcher.acknowledgements import TOUCH_SECONDS, Acknowledgement
 from searcher.faiss_version import open_version
 from searcher.index import Index
@@ -110,12 +110,13 @@ class Follower:
             with _in_turn(index):
                 self.serving = self._open(index.folder(version))
         except Exception as error:  # whatever it is, the old version goes on
-            self._refused = str(error)
+            self._refused = _told(error)
             log.error(
                 "index version %s refused, %s goes on answering: %s",
                 version,
                 self.serving.version,
-                error,
+                self._refused,
+                exc_info=sentence_of(error) is None,
             )
         else:
             self._refused = None
@@ -160,8 +161,12 @@ class Follower:
         except Exception as error:  # whatever it is, an older answer is better than none
             if self._packed is None:
                 raise
-            log.error("live index version refused, the packed one answers: %s", error)
-            return self._open(self._packed), str(error)
+            log.error(
+                "live index version refused, the packed one answers: %s",
+                _told(error),
+                exc_info=sentence_of(error) is None,
+            )
+            return self._open(self._packed), _told(error)
 
     def _open(self, folder: Path) -> Serving:
         opened: OpenVersion = (
@@ -189,6 +194,10 @@ class Follower:
             refused=self._refused,
             pinned=sorted(one.version for one in self._pinned.opened()),
         )
+
+
+def _told(error: Exception) -> str:
+    return sentence_of(error) or f"a {type(error).__name__}; the service's log says where"
 
 
 def _show_life(acknowledgement: Acknowledgement) -> None:

@@ -27,11 +27,12 @@ SAMPLE_SHARE = 1 / 128
 
 @dataclasses.dataclass(frozen=True)
 class Among:
-    """Rows that may be answered: `rows` int64 or uint32 [n], each once, where they are few; `keep`,
-    rows [f] -> bool [f], where they are many.  One of the two, or none for all."""
+    """Rows that may be answered, by one of the two; all of them by none."""
 
     rows: np.ndarray | None = None
+    """int64 or uint32 [n], each once, where they are few."""
     keep: Callable[[np.ndarray], np.ndarray] | None = None
+    """rows [f] -> bool [f], where they are many."""
 
 
 ALL = Among()

@@ -82,7 +82,7 @@ def holds(folder: Path, contents: Contents) -> bool:
         if not is_alike or verify(folder):
             return False
         index, own = open_index(folder, manifest)
-    except (VersionError, OSError, RuntimeError, ValueError):
+    except (VersionError, OSError):
         return False
     paths = contents.path_bytes
     return (

@@ -45,12 +45,12 @@ PARTS = tuple(
 
 @dataclasses.dataclass(frozen=True)
 class Tables:
-    """rows: uint32 [TABLES * n], those of one value of one part side by side, in ascending order.
-    starts: uint32 [values of all parts + 1], where they begin in `rows`; the parts follow one
-    another."""
+    """For every value of every part of a code, the rows that have it there."""
 
     starts: np.ndarray
+    """uint32 [values of all parts + 1], where they begin in `rows`, part after part."""
     rows: np.ndarray
+    """uint32 [TABLES * n], those of one value of one part side by side, in ascending order."""
 
     @property
     def fits(self) -> bool:
@@ -79,17 +79,18 @@ def build(codes: np.ndarray) -> Tables:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """Rows found by lookup, each once: distances int32 [f] and rows int64 [f], in no order.
-
-    last_step: the last one taken.  limit: what was asked for is not farther away than this.
-    is_complete: whether all rows up to `limit` are among them.
-    """
+    """Rows found by lookup, each once, in no order."""
 
     distances: np.ndarray
+    """int32 [f]"""
     rows: np.ndarray
+    """int64 [f]"""
     last_step: int
+    """The last one taken."""
     limit: int
+    """What was asked for is not farther away than this."""
     is_complete: bool
+    """Whether all rows up to `limit` are among them."""
 
 
 def look_up(
@@ -165,16 +166,20 @@ LONG_STEPS = 3 * TABLES - 1
 
 @dataclasses.dataclass(frozen=True)
 class _Step:
-    """Values to look up, one an entry: the query's bits to flip (uint64), shift and cut of the part
-    (uint64), where the part's values begin in `starts` (int64) and the number of the step that has
-    this value.  last: the largest of these numbers."""
+    """Values to look up, one an entry of every array."""
 
     flipped: np.ndarray
+    """uint64, the query's bits to flip."""
     shift: np.ndarray
+    """uint64, the lowest bit of the part."""
     cut: np.ndarray
+    """uint64, as many bits as it has."""
     base: np.ndarray
+    """int64, where the part's values begin in `starts`."""
     numbers: np.ndarray
+    """int64, the step that has this value."""
     last: int
+    """The largest of these numbers."""
 
 
 def _steps() -> Iterator[_Step]:

@@ -195,13 +195,15 @@ def verify(folder: Path, number: str | None = None) -> list[str]:
 
 def _check_contents(folder: Path, manifest: Manifest) -> list[str]:
     try:
-        index, own = open_index(folder, manifest)
-        offsets, shops = own.paths.offsets, own.shops
-        sidecar = json.loads((folder / SIDECAR).read_bytes()) if manifest.model else None
+        _, own = open_index(folder, manifest)
     except VersionError as error:
         return [str(error)]
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    try:
+        shops = own.shops
+        sidecar = json.loads((folder / SIDECAR).read_bytes()) if manifest.model else None
+    except (OSError, TypeError, ValueError) as error:
         return [f"a file cannot be opened: {error}"]
+    offsets = own.paths.offsets
     problems = []
     if len(shops) != len(own.rows_in):
         problems.append(f"{columns.SHOPS} does not fit shops.starts.npy")
@@ -221,21 +223,24 @@ def _check_contents(folder: Path, manifest: Manifest) -> list[str]:
 
 def open_index(folder: Path, manifest: Manifest) -> tuple[Nearest, Columns]:
     """The codes of a version and its columns, memory-mapped: workers on one machine share their
-    pages.  Raises VersionError when they do not have the manifest's number of rows; OSError,
-    RuntimeError or ValueError when a file cannot be opened."""
-    index = faiss.read_index_binary(str(folder / FAISS_INDEX), faiss.IO_FLAG_MMAP_IFC)
+    pages.  Raises VersionError when a file cannot be opened, or they do not have the manifest's
+    number of rows."""
+    lookup = None
+    try:
+        index = faiss.read_index_binary(str(folder / FAISS_INDEX), faiss.IO_FLAG_MMAP_IFC)
+        if STARTS in manifest.files:
+            lookup = Tables(*(open_memmap(folder / name, mode="r") for name in (STARTS, ROWS)))
+        own = Columns(folder)
+    except (OSError, RuntimeError, ValueError) as error:  # FAISS's and numpy's, of damaged files
+        raise VersionError(f"{folder} cannot be opened: {error}") from error
     problems = []
     if index.ntotal != manifest.rows or index.d != manifest.bits:
         problems.append(
             f"{FAISS_INDEX} holds {index.ntotal} codes of {index.d} bits, "
             f"the manifest says {manifest.rows} of {manifest.bits}"
         )
-    lookup = None
-    if STARTS in manifest.files:
-        lookup = Tables(*(open_memmap(folder / name, mode="r") for name in (STARTS, ROWS)))
-        if not lookup.fits or len(lookup.rows) != tables.TABLES * manifest.rows:
-            problems.append(f"{STARTS} and {ROWS} do not fit the index")
-    own = Columns(folder)
+    if lookup and not (lookup.fits and len(lookup.rows) == tables.TABLES * manifest.rows):
+        problems.append(f"{STARTS} and {ROWS} do not fit the index")
     problems += own.problems(manifest.rows)
     if problems:
         raise VersionError(f"{folder} is damaged: " + "; ".join(problems))

@@ -16,7 +16,7 @@ from machine.files import place_whole
 from searcher.index import Index
 
 PROGRAM = ("machine", "hashing", "searcher", "handlers")
-PACKED_FILES = (".py", ".yaml", ".xml")
+PACKED_FILES = (".py", ".yaml")
 _PACKAGES = Path(__file__).resolve().parent.parent
 
 

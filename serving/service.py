@@ -312,7 +312,7 @@ def _torchserve() -> Path:
     """The folder of its package."""
     spec = find_spec("ts")
     if spec is None or spec.origin is None:
-        raise StartError("TorchServe is not installed; run make install, or pip install efiss-ai")
+        raise StartError("TorchServe is not installed; run: pip install torchserve")
     return Path(spec.origin).parent
 
 
