@@ -20,7 +20,7 @@ _PASSED_ON = ("content-type", "x-index-version", "x-request-id")
 
 _BODY = {
     "requestBody": {
-        "description": "the fields of docs/queries.md: image, code or like, top_k and others",
+        "description": "the fields of docs/queries.md: image, code or like, top_k, rank and others",
         "content": {"application/json": {"schema": {"type": "object"}}},
         "required": True,
     }

@@ -160,11 +160,11 @@ def _asked(
         try:
             image = catalogue.encoded(row)
             start = time.perf_counter()
-            answer = _answer(row, service.search(image, top_k=top_k))
+            answer = _answer(row, service.search(image, top_k=top_k, rank="distance"))
             seconds = time.perf_counter() - start
             # Where pictures without a label took the places, all that can be had.
             if len(_usable(answer, row_of, group_of)) < k and len(answer.paths) == top_k:
-                answer = _answer(row, service.search(image, top_k=MOST_TOP_K))
+                answer = _answer(row, service.search(image, top_k=MOST_TOP_K, rank="distance"))
             return dataclasses.replace(answer, seconds=seconds)
         except client.ServiceError as error:
             if error.status is None:  # nothing answers: the others would wait for it in vain
