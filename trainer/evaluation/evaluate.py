@@ -7,8 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from hashing.codes import pack
-from hashing.model import Model, Sidecar
-from hashing.nearness import Nearness
+from hashing.model import Model
 from machine import progress
 from trainer.data import DataError, Pictures
 from trainer.evaluation.another_picture import DEGREES, another_picture
@@ -22,6 +21,7 @@ from trainer.evaluation.measures import DIGITS, first_hits, found, hub_share, re
 from trainer.evaluation.nearness import Asked, nearness
 from trainer.evaluation.tasks import Task, row_name, tasks
 from trainer.evaluation.views import BY_ROW, CODES, FINE, View, model_views
+from trainer.evaluation.weights import by_weight
 from trainer.targets import trained_on
 
 
@@ -55,6 +55,12 @@ def evaluate(
     views = ours + floors(encoded, seen)
     ranks = [view for view in ours if view.name in (CODES, FINE)]
     figures = _ranked(todo, views, k, tell)
+    types = _asked_for_type(todo, catalogue, encoded)
+    standard, *_, least = DEGREES  # the last one loses nothing but resolution
+    products = [
+        _asked_for_product(degree, catalogue, held, encoded) for degree in (standard, least)
+    ]
+    weight = model.sidecar.rank_weight if model.sidecar.fine_bits else None
     return Evaluation(
         model=Named(model.sidecar.name, model.sidecar.sha256),
         k=k,
@@ -72,34 +78,33 @@ def evaluate(
             one.name: code_figures(encoded[one.name].codes, next(iter(one.labels.values())))
             for one in sources
         },
-        match=_nearness(todo, catalogue, held, encoded, model.sidecar),
+        rank_weights={} if weight is None else by_weight(types, products[0], k),
+        match=nearness(list(types.values()), products, weight),
     )
 
 
-def _nearness(
-    todo: list[Task],
-    catalogue: Pictures,
-    held: np.ndarray,
-    encoded: dict[str, Encoded],
-    sidecar: Sidecar,
-) -> Nearness:
-    """By the first label of every task into the catalogue, and by other pictures of the standard
-    degree and of the one that loses nothing but resolution."""
-    types = [
-        Asked(
+def _asked_for_type(
+    todo: list[Task], catalogue: Pictures, encoded: dict[str, Encoded]
+) -> dict[str, Asked]:
+    """By the first label of every task into the catalogue that does not ask for itself: row ->
+    what is asked."""
+    return {
+        task.answerable()[0]: Asked(
             encoded[task.queries].outputs[task.query_rows],
             pack(encoded[catalogue.name].outputs[task.gallery_rows]),
             *task.labels[task.answerable()[0]],
         )
         for task in todo
         if task.gallery == catalogue.name and task.answerable() and not task.copies
-    ]
-    whole, degrees = pack(encoded[catalogue.name].outputs), list(DEGREES)
-    products = [
-        Asked(encoded[degree].outputs, whole, catalogue.groups[held], catalogue.groups)
-        for degree in (degrees[0], degrees[-1])
-    ]
-    return nearness(types, products, sidecar.rank_weight if sidecar.fine_bits else None)
+    }
+
+
+def _asked_for_product(
+    degree: str, catalogue: Pictures, held: np.ndarray, encoded: dict[str, Encoded]
+) -> Asked:
+    """Other pictures of this degree, asked for in the whole catalogue."""
+    whole = pack(encoded[catalogue.name].outputs)
+    return Asked(encoded[degree].outputs, whole, catalogue.groups[held], catalogue.groups)
 
 
 def _tasks(sources: list[Pictures], leave_out: dict[str, list[str]]) -> list[Task]:

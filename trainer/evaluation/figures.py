@@ -9,6 +9,7 @@ from trainer.evaluation.another_picture import Transform
 from trainer.evaluation.bits import CodeFigures, Histogram
 from trainer.evaluation.measures import Figures
 from trainer.evaluation.views import EMBEDDING
+from trainer.evaluation.weights import WeightFigures
 
 NOT_AVAILABLE = "not available for this model"
 
@@ -79,6 +80,9 @@ class Evaluation:
     """By row."""
     codes: dict[str, CodeFigures]
     """By source."""
+    rank_weights: dict[str, tuple[WeightFigures, WeightFigures]]
+    """Weight in rank `fine` -> figures of the half that it is chosen by, and of the other; empty of
+    a model without a longer code."""
     match: Nearness
     """What distances and similarities mean, as the sidecar is to say it."""
 

@@ -19,6 +19,7 @@ from trainer.evaluation.figures import (
 from trainer.evaluation.floors import PCA, RANDOM, RAW_PIXELS
 from trainer.evaluation.measures import MEASURES, RECALL_LEVELS, Figures
 from trainer.evaluation.views import BY_ROW, CODES, EMBEDDING, FINE, OUTPUTS
+from trainer.evaluation.weights import WeightFigures
 
 WIDTH = 42
 """Of the names at the left."""
@@ -50,11 +51,32 @@ def report(result: Evaluation | LiveEvaluation) -> str:
             _first_hits(result.first_hits),
             _histogram(name, result.distances[name]),
             _codes(result.codes),
+            _weights(result.rank_weights, k),
             _nearness(result.match),
         ]
     else:
         sections.append(_service(result.service, k))
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
+
+
+def _weights(weights: dict[str, tuple[WeightFigures, WeightFigures]], k: int) -> list[str]:
+    """Rank fine by the weight of the 64-bit code; of two halves of the queries."""
+    if not weights:
+        return []
+    rows = list(next(iter(weights.values()))[0].precision_at_k)
+    best = max(weights, key=lambda weight: weights[weight][0].score)
+
+    def line(weight: str, halves: tuple[WeightFigures, WeightFigures]) -> str:
+        values = (f"{half.precision_at_k[row]:8.3f}" for row in rows for half in halves)
+        found = "".join(f"{half.another_picture_at_1:8.3f}" for half in halves)
+        chosen = "  best by the first half" if weight == best else ""
+        return f"  {weight:>8}{''.join(values)}{found}{chosen}"
+
+    return [
+        f"rank fine by the weight of the 64 bits, each on two halves: P@{k} of {', '.join(rows)}; "
+        "another picture first",
+        *(line(weight, halves) for weight, halves in weights.items()),
+    ]
 
 
 def _nearness(match: Nearness) -> list[str]:
