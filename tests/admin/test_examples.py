@@ -9,6 +9,8 @@ from searcher.index import Index
 from tests.admin.conftest import administering, is_wider_than_the_screen, resize
 from tests.admin.test_page import Page, written
 
+pytestmark = pytest.mark.server
+
 DEMO = [f"{DATALAKE}/{picture.path}" for picture in catalogue()[:3]]
 
 

@@ -5,10 +5,13 @@ import http.client
 import os
 
 import httpx
+import pytest
 
 from admin.access import LARGEST_QUERY
 from efiss_client import PATH
 from tests.admin.conftest import PICTURES, administering
+
+pytestmark = pytest.mark.server
 
 
 def test_a_search_is_answered_as_the_service_itself_answers(served):

@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
 from click.testing import CliRunner
 
 from benchmarks import memory
+
+pytestmark = pytest.mark.slow("a benchmark, small")
 
 
 def test_reports_every_step_of_every_process_with_the_model_and_without(tmp_path, model_path):

@@ -10,6 +10,8 @@ from benchmarks import search
 from searcher import tables
 from searcher.faiss_version import FaissVersion
 
+pytestmark = pytest.mark.slow("a benchmark, small")
+
 SMALL = ["--size", "3000", "--queries", "8", "--seconds", "0.1"]
 
 

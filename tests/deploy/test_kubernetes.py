@@ -179,6 +179,7 @@ def settings_in(folder: Path) -> Settings:
         database=folder / "database_info.txt",
         models=folder,
         config=folder / "efiss.toml",
+        where=None,
     )
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from tests.running import ROOT, free_block, make_environment, wait_for
 
+pytestmark = pytest.mark.server
+
 NOT_IN_IT = (".*", "build", "demo", "index", "model_store", "data", "runs", "tests", "*.egg-info")
 
 

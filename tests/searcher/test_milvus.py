@@ -29,6 +29,8 @@ from tests.brute_force import ranking
 from tests.pictures import encoded
 from tests.running import ROOT, efiss, serving, wait_for
 
+pytestmark = pytest.mark.server
+
 pytest.importorskip("pymilvus", reason="needs pip install 'efiss-ai[milvus]'")
 pytest.importorskip("milvus_lite", reason="needs pip install 'efiss-ai[milvus]'")
 

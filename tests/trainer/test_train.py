@@ -21,6 +21,8 @@ from trainer.targets import Targets
 from trainer.train import train
 from trainer.whole_network import WholeNetwork
 
+pytestmark = pytest.mark.slow("trains")
+
 
 @pytest.fixture(scope="module")
 def examples():
@@ -137,7 +139,6 @@ def test_runs_of_few_steps_end_too(tmp_path, epochs):
     assert told[-1].step == told[-1].steps == epochs
 
 
-@pytest.mark.slow("trains until it has learned")
 def test_a_network_learns_to_tell_pictures_apart(tmp_path):
     """Reddish and bluish noise, two classes: their codes part."""
     random = np.random.default_rng(0)
@@ -159,7 +160,6 @@ def test_a_network_learns_to_tell_pictures_apart(tmp_path):
     assert distances[same].mean() + 15 < distances[~same].mean()
 
 
-@pytest.mark.slow("trains three times")
 def test_a_seed_reproduces_and_another_differs(examples, tmp_path):
     one, again, other = (
         train(examples, changed(seed=seed), tmp_path / f"{number}.pt").state_dict()
@@ -185,7 +185,6 @@ class Normed(Tiny):
         self.insert(1, nn.BatchNorm2d(8))
 
 
-@pytest.mark.slow("trains twice")
 @pytest.mark.parametrize(
     "values",
     [
@@ -221,7 +220,6 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_does(examples, tmp_path, mo
     assert all(equal(moments[0][number], moments[1][number]) for number in moments[0])
 
 
-@pytest.mark.slow("trains")
 def test_a_finished_run_is_not_trained_again(examples, tmp_path):
     done = train(examples, RECIPE, tmp_path / "c.pt")
     told = []
@@ -229,7 +227,6 @@ def test_a_finished_run_is_not_trained_again(examples, tmp_path):
     assert not told and equal(done.state_dict(), again.state_dict())
 
 
-@pytest.mark.slow("trains")
 def test_checkpoints_are_written_now_and_then_and_at_the_end(examples, tmp_path, monkeypatch):
     saved, save = [], training.save
     monkeypatch.setattr(training, "save", lambda *arguments: saved.append(save(*arguments)))
@@ -258,7 +255,6 @@ def test_a_checkpoint_of_other_data_is_refused(examples, tmp_path, other):
         train(examples_of(data), changed(epochs=1), tmp_path / "c.pt")
 
 
-@pytest.mark.slow("trains")
 def test_a_damaged_checkpoint_is_not_continued_from(examples, tmp_path):
     (tmp_path / "c.pt").write_bytes(b"half a file")
     with pytest.raises(
@@ -295,7 +291,6 @@ def test_bfloat16_trains_nearly_as_float32(examples, tmp_path):
     assert not equal(*states)
 
 
-@pytest.mark.slow("trains at two sizes")
 def test_training_sizes_are_used_in_order_for_even_shares_of_the_epochs(
     examples, tmp_path, monkeypatch
 ):
@@ -309,7 +304,6 @@ def test_training_sizes_are_used_in_order_for_even_shares_of_the_epochs(
     assert sizes == [size for size in of_epochs for _ in range(6)]
 
 
-@pytest.mark.slow("draws sixty batches of views")
 def test_rows_are_drawn_as_the_targets_say_and_none_without_a_class(tmp_path):
     types = np.array(["Caps"] * 4 + ["Ties"] * 18 + [""] * 2)
     recipe = changed(sampling_power=1.0, epochs=20)
@@ -420,7 +414,6 @@ def test_a_start_with_another_backbone_is_refused(examples, tmp_path, other_run)
 FIXED = {"fixed_views": 3, "hidden": 8, "own_bits": 16, "neighbours": 4, "instance": 1.0}
 
 
-@pytest.mark.slow("trains")
 def test_with_fixed_views_the_hash_layer_alone_learns(tmp_path, other_run):
     recipe = changed(start=str(other_run), epochs=60, batch_size=24, **FIXED)
     losses = []
@@ -483,7 +476,6 @@ def test_the_longer_code_begins_with_the_embeddings_axes():
     assert np.abs(products / scale - expected).max() < 0.01 * np.abs(expected).max()
 
 
-@pytest.mark.slow("trains")
 def test_fixed_views_are_looked_at_once(tmp_path, other_run, monkeypatch):
     recipe = changed(start=str(other_run), **FIXED)
     examples = examples_of(pictures(24), recipe=recipe)
