@@ -216,6 +216,28 @@ def test_without_an_access_log_requests_leave_no_line(root, monkeypatch, caplog)
     assert not lines(caplog)
 
 
+@pytest.mark.parametrize("default", ["", "distance", "fine"])
+def test_the_service_s_rank_is_for_requests_that_name_none(
+    publish_version, long_model, tmp_path, monkeypatch, default
+):
+    rng = np.random.default_rng(0)
+    publish_version(
+        tmp_path,
+        codes=rng.integers(0, 256, (20, 8), np.uint8),
+        fine_codes=rng.integers(0, 256, (20, 32), np.uint8),
+        model=long_model,
+    )
+    Index(tmp_path).activate("1.0.0")
+    monkeypatch.setenv("EFISS_RANK", default)
+    handler, context = started(tmp_path, monkeypatch)
+    ask = {"image": picture(1), "debug": True}
+    queries = [ask, ask | {"rank": "distance"}, ask | {"rank": "fine"}]
+    unnamed, distance, fine = without_ms(handle(handler, context, queries))
+    assert (distance["rank"], fine["rank"]) == ("distance", "fine")
+    assert distance["relevant"] != fine["relevant"]
+    assert unnamed == (fine if default == "fine" else distance)
+
+
 def test_describe_tells_of_the_live_version(root, monkeypatch):
     handler, context = started(root, monkeypatch)
     handle(handler, context, MIXED)
