@@ -22,12 +22,12 @@ from PIL import Image
 from efiss.commands.options import DEVICE, MODEL_PATH, NUM_WORKERS
 from hashing.files import hash_files
 from hashing.model import Model, find_model
+from hashing.picture import SUFFIXES
 from indexer.pipeline import Order, index_catalogue
 from machine.settings import BATCH_SIZE, max_pixels
 from photographs import catalogue
 
 DECODE, MODEL, BOTH = "decoding alone", "the model alone", "both, as indexed"
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 LINKS = 30_000
 """Names of one file; file systems allow some 65,000."""
 
@@ -102,9 +102,9 @@ def _pictures(data: Path | None, count: int) -> list[str]:
     if data is None:
         files = [str(one.photograph.file) for one in catalogue() if not one.is_detail]
         return list(itertools.islice(itertools.cycle(files), count))
-    found = sorted(str(path) for path in data.rglob("*") if path.suffix.lower() in ENDINGS)
+    found = sorted(str(path) for path in data.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not found:
-        raise click.ClickException(f"{data} holds no picture ({', '.join(ENDINGS)})")
+        raise click.ClickException(f"{data} holds no picture ({', '.join(SUFFIXES)})")
     return found[:count]
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -16,9 +16,9 @@ import model_codes
 import numpy as np
 import record
 import synthetic
+from search_ways import FLAT, FLOOR, OURS, OURS_FAST, Answer, Way, find_usearch, flat_of, ways_of
 
 from efiss.commands.options import MODEL_PATH
-from hashing.codes import CODE_BITS
 from searcher import OpenVersion, columns, open_version
 from searcher.publish import DEFAULT, FAST
 
@@ -33,20 +33,6 @@ BLOCK = 25
 """Queries that one way is asked before the next."""
 CHUNK = 500
 """Queries that are checked at a time."""
-OURS, OURS_FAST, FLAT, MULTI_HASH, NUMPY, USEARCH, FLOOR = (
-    "ours",
-    "ours, unnecessary fast",
-    "FAISS flat",
-    "FAISS multi-hash",
-    "numpy",
-    "usearch exact",
-    "reading the codes",
-)
-
-Answer = tuple[np.ndarray | None, np.ndarray | None]
-"""Rows int64 [k] and distances [k], nearest first; None where a way does not tell them."""
-Way = Callable[[np.ndarray, int], Answer]
-"""A query uint8 [1, 8] and k -> its answer."""
 
 
 @click.command()
@@ -172,7 +158,7 @@ def search(
             if version
             else model_codes.of_pictures(data, model_path, keep)
         )
-    if not check and _usearch() is None:
+    if not check and find_usearch() is None:
         click.echo("usearch is not installed and left out: pip install 'efiss-ai[bench]'")
     result = {"pictures": len(pictures[0]) if pictures else 0, "versions": [], "searches": []}
     name = "search_check" if check else "search"
@@ -189,7 +175,9 @@ def search(
                 if check:
                     done = _check(indexes[DEFAULT], codes, asked[WARM_UP:], counts)
                 else:
-                    done = _measure(_ways(indexes, codes), indexes[DEFAULT], asked, counts, seconds)
+                    done = _measure(
+                        ways_of(indexes, codes), indexes[DEFAULT], asked, counts, seconds
+                    )
                 result["searches"] += [about | facts for facts in done]
                 del opened, indexes
             record.save(out, name, result)  # now already: what follows may take an hour
@@ -258,87 +246,6 @@ def _open(folder: Path, codes: np.ndarray) -> tuple[OpenVersion, dict]:
         "bytes_a_row": round(size / manifest.rows, 2),
         "bytes_of_paths_a_row": round(manifest.files[columns.PATHS]["bytes"] / manifest.rows, 2),
     }
-
-
-# -- the ways --------------------------------------------------------------------------------------
-
-
-def _ways(indexes: dict[str, OpenVersion], codes: np.ndarray) -> dict[str, Way]:
-    flat = _flat(codes)
-    words = codes.view(np.uint64)[:, 0]
-
-    def ours(query, k):
-        rows, distances = indexes[DEFAULT].search(query, k)
-        return rows[0], distances[0]
-
-    def ours_fast(query, k):
-        rows, distances = indexes[FAST].search(query, k)
-        return rows[0], distances[0]
-
-    def faiss_flat(query, k):
-        distances, rows = flat.search(query, k)
-        return rows[0], distances[0]
-
-    def by_numpy(query, k):
-        distances = np.bitwise_count(words ^ query.view(np.uint64)[0])
-        rows = np.argpartition(distances, k - 1)[:k]
-        rows = rows[np.lexsort((rows, distances[rows]))]
-        return rows, distances[rows]
-
-    def reading(query, k):
-        words.sum()
-        return None, None
-
-    ways = {
-        OURS: ours,
-        FLAT: faiss_flat,
-        OURS_FAST: ours_fast,
-        MULTI_HASH: _multi_hash(codes, flat),
-    }
-    ways |= {NUMPY: by_numpy, FLOOR: reading}
-    if usearch := _usearch():
-
-        def by_usearch(query, k):
-            found = usearch.search(
-                codes, query[0], k, usearch.MetricKind.Hamming, exact=True, threads=1
-            )
-            return found.keys.astype(np.int64), found.distances.astype(np.int32)
-
-        ways[USEARCH] = by_usearch
-    return ways
-
-
-def _flat(codes: np.ndarray) -> faiss.IndexBinaryFlat:
-    flat = faiss.IndexBinaryFlat(CODE_BITS)
-    flat.use_heap = False
-    flat.add(codes)
-    return flat
-
-
-def _multi_hash(codes: np.ndarray, flat: faiss.IndexBinaryFlat) -> Way:
-    """What a step costs, it only says when it has been taken."""
-    tables, bits, most_flips = 3, 21, 3
-    _say("building FAISS's multi-hash")
-    index = faiss.IndexBinaryMultiHash(CODE_BITS, tables, bits)
-    index.add(codes)
-
-    def search(query, k):
-        for index.nflip in range(most_flips + 1):
-            distances, rows = index.search(query, k)
-            if rows[0, -1] >= 0 and distances[0, -1] < tables * (index.nflip + 1):
-                return rows[0], distances[0]
-        distances, rows = flat.search(query, k)
-        return rows[0], distances[0]
-
-    return search
-
-
-def _usearch():
-    try:
-        import usearch.index
-    except ImportError:
-        return None
-    return usearch.index
 
 
 # -- measuring -------------------------------------------------------------------------------------
@@ -432,7 +339,7 @@ def _check(
     index: OpenVersion, codes: np.ndarray, queries: np.ndarray, counts: tuple[int, ...]
 ) -> Iterator[dict]:
     """How many of our answers are not FAISS's; nothing is timed, so all cores are used."""
-    flat = _flat(codes)
+    flat = flat_of(codes)
     faiss.omp_set_num_threads(len(os.sched_getaffinity(0)))
     for k in counts:
         wrong, before = 0, index.ways

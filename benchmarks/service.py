@@ -60,7 +60,7 @@ def service(model_path: Path, rows: int, queries: int, clients: tuple[int, ...],
         Index(folder / "index").activate("1.0.0")
         write_archive(Index(folder / "index"), "0.0.1", folder / "store")
         settings = Settings.from_environment()
-        requests = {"ping": [None], "code": _code_requests(asked), "image": _image_requests()}
+        requests = {"ping": [None], "code": _code_requests(asked), "image": image_requests()}
         figures = []
         with Service(
             settings, Path("config.properties"), folder / "store", folder / "index", _log(folder)
@@ -86,7 +86,8 @@ def _code_requests(queries: np.ndarray) -> list[bytes]:
     return [json.dumps({"code": query.tobytes().hex()}).encode() for query in queries]
 
 
-def _image_requests() -> list[bytes]:
+def image_requests() -> list[bytes]:
+    """The demo's questions."""
     bodies = []
     for photograph in queries():
         file = io.BytesIO()

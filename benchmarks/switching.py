@@ -2,11 +2,9 @@
 are activated, one of them damaged, and rolled back.  Some minutes; run it from the root of the
 repository."""
 
-import base64
 import dataclasses
 import hashlib
 import http.client
-import io
 import json
 import os
 import subprocess
@@ -22,12 +20,11 @@ import psutil
 import record
 import synthetic
 import torch
-from PIL import Image
+from service import image_requests
 
 from efiss.commands.options import MODEL_PATH
 from efiss_client import PATH
 from hashing.model import find_model, read_sidecar
-from photographs import queries
 from searcher.index import Index
 from searcher.publish import DEFAULT
 from serving.archive import write_archive
@@ -132,14 +129,11 @@ def _other_model(model: Path, folder: Path) -> Path:
 
 
 def _requests() -> list[bytes]:
-    bodies = []
-    for number, photograph in enumerate(queries()):
-        file = io.BytesIO()
-        with Image.open(photograph.file) as image:
-            image.resize((480, 640)).save(file, "JPEG", quality=85)
-        bodies.append({"image": base64.b64encode(file.getvalue()).decode()})
-        bodies.append({"code": f"{number * 0x0123456789ABCDEF % 2**64:016x}"})
-    return [json.dumps(body).encode() for body in bodies]
+    bodies = image_requests()
+    for number in range(len(bodies)):
+        code = {"code": f"{number * 0x0123456789ABCDEF % 2**64:016x}"}
+        bodies.insert(2 * number + 1, json.dumps(code).encode())
+    return bodies
 
 
 class Crowd:

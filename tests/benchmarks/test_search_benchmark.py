@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import search
+from benchmarks import search, search_ways
 from searcher import tables
 from searcher.faiss_version import FaissVersion
 
@@ -33,13 +33,13 @@ def test_every_way_is_measured_for_every_kind_of_codes_and_k(tmp_path, with_tabl
     result = json.loads((tmp_path / "search.json").read_text())
     assert result["machine"]["cores"] > 0 and result["machine"]["numpy"] == np.__version__
     ways = {one["way"] for one in result["searches"]}
-    assert ways - {search.USEARCH} == {
-        search.OURS,
-        search.OURS_FAST,
-        search.FLAT,
-        search.MULTI_HASH,
-        search.NUMPY,
-        search.FLOOR,
+    assert ways - {search_ways.USEARCH} == {
+        search_ways.OURS,
+        search_ways.OURS_FAST,
+        search_ways.FLAT,
+        search_ways.MULTI_HASH,
+        search_ways.NUMPY,
+        search_ways.FLOOR,
     }
     assert {(one["rows"], one["codes"], one["k"]) for one in result["searches"]} == {
         (3000, codes, k) for codes in ("clustered", "uniform") for k in (10, 100, 1000)
@@ -48,7 +48,7 @@ def test_every_way_is_measured_for_every_kind_of_codes_and_k(tmp_path, with_tabl
         assert one["median_ms"] > 0 and 5 <= one["queries"] <= 8
         assert one.get("wrong", 0) == 0
         assert 0 <= one.get("recall", 1) <= 1
-        if one["way"] == search.OURS:
+        if one["way"] == search_ways.OURS:
             assert one["median_of_ours"] == 1 and one["compared"] == one["queries"]
             assert sum(one["proved_by"].values()) == pytest.approx(1, abs=0.01)
         assert one["way"] in output
