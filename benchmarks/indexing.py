@@ -60,7 +60,7 @@ LINKS = 30_000
 def indexing(
     model_path: Path,
     device: str,
-    num_workers: int,
+    workers: int,
     data: Path | None,
     pictures: int,
     rounds: int,
@@ -86,12 +86,12 @@ def indexing(
     model = Model.load(model_path, device)
     with tempfile.TemporaryDirectory(prefix="efiss-") as folder:
         paths = _pictures(data, pictures)
-        click.echo(f"{len(paths)} pictures, {num_workers} threads, {device}")
-        throughput = _throughput(model, paths, num_workers, rounds)
-        values = {"device": device, "workers": num_workers, "throughput": throughput}
+        click.echo(f"{len(paths)} pictures, {workers} threads, {device}")
+        throughput = _throughput(model, paths, workers, rounds)
+        values = {"device": device, "workers": workers, "throughput": throughput}
         if lines:
             values["nothing_new"] = _nothing_new(
-                Path(folder), lines, find_model(model_path), num_workers
+                Path(folder), lines, find_model(model_path), workers
             )
     click.echo(f"written: {record.save(out, 'indexing', values)}")
 

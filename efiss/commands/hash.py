@@ -43,7 +43,7 @@ def hash_pictures(
     outputs: Path | None,
     model_path: Path,
     device: str,
-    num_workers: int,
+    workers: int,
 ) -> None:
     """Hash pictures: codes as uint8 [n, 8], one row a picture.
 
@@ -76,7 +76,7 @@ def hash_pictures(
     done = []
     with PictureBar("hashing") as bar, _rows_of(outputs, model.sidecar.outputs) as add:
         for hashed in hash_files(
-            paths, model, workers=num_workers, batch_size=BATCH_SIZE, max_pixels=max_pixels()
+            paths, model, workers=workers, batch_size=BATCH_SIZE, max_pixels=max_pixels()
         ):
             if hashed.outputs is not None:
                 add(hashed.outputs)

@@ -2,10 +2,11 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
-from efiss.commands.options import FORCE, INDEX_MODE, INDEX_ROOT, NEW_VERSION
+from efiss.commands.options import INDEX_MODE, INDEX_ROOT, NEW_VERSION, REPLACE
 
 
 @click.command("import")
@@ -35,17 +36,8 @@ from efiss.commands.options import FORCE, INDEX_MODE, INDEX_ROOT, NEW_VERSION
 )
 @INDEX_MODE
 @INDEX_ROOT
-@FORCE
-def import_codes(
-    codes: Path,
-    fine_codes: Path | None,
-    database: Path,
-    new_index_database_version: str,
-    model_path: Path | None,
-    index_mode: str,
-    index_root: Path,
-    force: bool,
-) -> None:
+@REPLACE
+def import_codes(**options: Any) -> None:
     """Make a version of the index from codes that were computed elsewhere.
 
     A code is the signs of a model's 64 outputs, packed as numpy.packbits packs them: the first
@@ -61,20 +53,12 @@ def import_codes(
     from indexer.imported import import_codes as publish
 
     start = time.monotonic()
-    order = ImportOrder(
-        codes=codes,
-        fine_codes=fine_codes,
-        database=database,
-        version=new_index_database_version,
-        index_root=index_root,
-        index_mode=index_mode,
-        model_path=model_path,
-        replace=force,
-    )
-    click.echo(f"reading {codes} and {database}, building {index_root / order.version} …")
+    order = ImportOrder(**options)
+    folder = order.index_root / order.version
+    click.echo(f"reading {order.codes} and {order.database}, building {folder} …")
     manifest = publish(order)
     click.echo(
-        f"version {manifest.version} in {index_root / manifest.version}: {manifest.rows:,} rows in "
+        f"version {manifest.version} in {folder}: {manifest.rows:,} rows in "
         f"{time.monotonic() - start:.1f} s; make it live with `efiss activate {manifest.version}`"
     )
     if manifest.search:

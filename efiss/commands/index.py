@@ -2,11 +2,18 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from efiss.commands.options import DEVICE, FORCE, INDEX_MODE, MODEL_PATH, NEW_VERSION, NUM_WORKERS
+from efiss.commands.options import (
+    DEVICE,
+    INDEX_MODE,
+    MODEL_PATH,
+    NEW_VERSION,
+    NUM_WORKERS,
+    REPLACE,
+)
 from efiss.progress import PictureBar
 from machine.settings import BATCH_SIZE, max_pixels
 
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 @NEW_VERSION
 @click.option(
     "--dump_index_path",
+    "index_root",
     type=click.Path(path_type=Path),
     default="index",
     show_default=True,
@@ -72,23 +80,8 @@ if TYPE_CHECKING:
     metavar="HOST:PORT",
     help="A Ray cluster that runs, with --engine ray; without it, one is started here.",
 )
-@FORCE
-def index(
-    database: Path,
-    model_path: Path,
-    device: str,
-    new_index_database_version: str,
-    dump_index_path: Path,
-    num_workers: int,
-    batch_size: int,
-    image_size: int | None,
-    index_mode: str,
-    max_rejected: float,
-    trust_content: bool,
-    engine: str,
-    ray_address: str | None,
-    force: bool,
-) -> None:
+@REPLACE
+def index(max_rejected: float, **options: Any) -> None:
     """Hash a catalogue's pictures and publish them as a version of the index.
 
     The version is complete or absent, and is not live before `efiss activate`. Pictures that cannot
@@ -108,23 +101,7 @@ def index(
 
     torch.set_num_threads(1)  # the workers are the parallelism
     start = time.monotonic()
-    order = Order(
-        database=database,
-        model_path=model_path,
-        device=device,
-        version=new_index_database_version,
-        index_root=dump_index_path,
-        workers=num_workers,
-        batch_size=batch_size,
-        max_pixels=max_pixels(),
-        index_mode=index_mode,
-        image_size=image_size,
-        max_rejected=max_rejected / 100,
-        replace=force,
-        trust_content=trust_content,
-        engine=engine,
-        ray_address=ray_address,
-    )
+    order = Order(**options, max_rejected=max_rejected / 100, max_pixels=max_pixels())
     with PictureBar("indexing") as bar:
         summary = index_catalogue(order, bar.show)
     _report(summary, order, time.monotonic() - start)

@@ -53,6 +53,7 @@ MODEL_PATH = click.option(
 DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N.")
 NUM_WORKERS = click.option(
     "--num_workers",
+    "workers",
     type=click.IntRange(1, 1024),
     default=available_cores,
     show_default="the cores",
@@ -60,6 +61,7 @@ NUM_WORKERS = click.option(
 )
 NEW_VERSION = click.option(
     "--new_index_database_version",
+    "version",
     required=True,
     metavar="MAJOR.MINOR.PATCH",
     help="Number of the version to build.",
@@ -71,8 +73,11 @@ INDEX_MODE = click.option(
     show_default=True,
     help="default: exact search. unnecessary fast (old name: ivf): approximate search.",
 )
-FORCE = click.option(
-    "--force", is_flag=True, help="Replace a version of this number (never the live one)."
+REPLACE = click.option(
+    "--force",
+    "replace",
+    is_flag=True,
+    help="Replace a version of this number (never the live one).",
 )
 INDEX_ROOT = click.option(
     "--index_root",

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +27,9 @@ from efiss.stopping import Stopped, stopping_on_signals
 from indexer.outcome import FAILED
 from machine.errors import Problem, sentence_of
 from machine.settings import DATABASE, DATALAKE
+
+if TYPE_CHECKING:
+    from indexer.reindex import Plan
 
 PAUSES = {True: 0.25, False: 30.0}
 """Seconds between two counts of a step, as JSON and in a log."""
@@ -50,6 +54,7 @@ PAUSES = {True: 0.25, False: 30.0}
 )
 @click.option(
     "--new_index_database_version",
+    "version",
     metavar="MAJOR.MINOR.PATCH",
     help="Number of the version; by default the next minor. Nothing is built when the version of "
     "this number, or by default the live one, holds just this catalogue.",
@@ -74,7 +79,7 @@ PAUSES = {True: 0.25, False: 30.0}
 @URI
 @INDEX_ROOT
 @click.option("--json", "as_json", is_flag=True, help="Tell every step as a line of JSON.")
-def reindex(**options) -> None:
+def reindex(**options: Any) -> None:
     """List, index, check, activate and prune: for cron, a systemd timer or a CronJob.
 
     What was hashed before is not hashed again, the version is judged as `efiss check` does before
@@ -119,44 +124,24 @@ def reindex(**options) -> None:
     raise SystemExit(codes[outcome.state])
 
 
-def _plan(
-    datalake: Path | None,
-    database: Path,
-    new_index_database_version: str | None,
-    model_path: Path,
-    device: str,
-    num_workers: int,
-    index_mode: str,
-    keep: int,
-    force: bool,
-    config: Path,
-    wait: float,
-    backend: str | None,
-    uri: str | None,
-    index_root: Path,
-):
+def _plan(config: Path, backend: str | None, uri: str | None, **options: Any) -> "Plan":
     from indexer import judge
     from indexer.pipeline import Order
     from indexer.reindex import Plan
     from machine.settings import BATCH_SIZE, max_pixels
     from searcher import milvus
 
-    thresholds = judge.read_thresholds(config)
+    own = {name: options.pop(name) for name in ("datalake", "keep", "wait", "force")}
     order = Order(
-        database=database,
-        model_path=model_path,
-        device=device,
-        version=new_index_database_version,
-        index_root=index_root,
-        workers=num_workers,
+        **options,
         batch_size=BATCH_SIZE,
         max_pixels=max_pixels(),
-        index_mode=index_mode,
         resume=True,
         # Whether too many are unreadable is for the check to say, with all else that is wrong.
         max_rejected=1.0,
     )
-    return Plan(datalake, order, thresholds, milvus.place(backend, uri), keep, float(wait), force)
+    thresholds, where = judge.read_thresholds(config), milvus.place(backend, uri)
+    return Plan(order=order, thresholds=thresholds, where=where, **own)
 
 
 class Teller:

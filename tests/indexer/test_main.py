@@ -56,7 +56,8 @@ def test_options_and_their_defaults():
     assert [option.opts for option in command.params if option.required] == [
         ["--new_index_database_version"]
     ]
-    assert command.make_context("index", ["--new_index_database_version", "1.5.0"]).params == {
+    parsed = command.make_context("index", ["--new_index_database_version", "1.5.0"]).params
+    assert {option.opts[0][2:]: parsed[option.name] for option in command.params} == {
         "database": Path("database_info.txt"),
         "model_path": Path("torchscripts_models/relahash-medium-64bits.pt"),
         "device": "cpu",
