@@ -20,18 +20,23 @@ def opened(index: Index, version: str | None = None) -> OpenVersion:
         raise Refusal(
             404, "no_live_version", "no version is live yet; index a catalogue and activate it"
         )
-    try:
-        folder = index.folder(version)
-    except VersionError:
-        raise Refusal(
-            404, "unknown_version", "there is no such version; /api/versions lists them"
-        ) from None
+    folder = folder_of(index, version)
     try:
         return _open(folder, build_of(folder))
     except (VersionError, OSError) as error:
         # Its reason names files of this machine, which are not the caller's to know.
         log.error("index version %s refused: %s", version, error)
         raise Refusal(409, "damaged_version", f"version {version} cannot be opened") from None
+
+
+def folder_of(index: Index, version: str) -> Path:
+    """Where a version lies.  Raises Refusal."""
+    try:
+        return index.folder(version)
+    except VersionError:
+        raise Refusal(
+            404, "unknown_version", "there is no such version; /api/versions lists them"
+        ) from None
 
 
 @functools.lru_cache(MOST_OPEN)

@@ -3,10 +3,11 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from admin.access import authorised, limited
 from admin.errors import Refusal
+from admin.opened import folder_of
 from admin.settings import Settings
 from machine.settings import SettingError
 from searcher import milvus, report, switch
@@ -15,11 +16,13 @@ from searcher.version import VersionError, read_manifest
 
 
 class Activation(BaseModel):
-    """force: also a version that was judged unfit; that is recorded."""
+    """How to make a version live."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    force: bool = False
+    force: Annotated[
+        bool, Field(description="also a version that was judged unfit; that is recorded")
+    ] = False
 
 
 def router(settings: Settings) -> APIRouter:
@@ -46,7 +49,8 @@ def router(settings: Settings) -> APIRouter:
     @routes.get("/versions/{version}/report", dependencies=[Depends(authorised)])
     def judgement(version: str) -> dict:
         """What `efiss check` found."""
-        judged = _checked(lambda: report.stored(_existing(settings, version)))
+        folder = folder_of(index, version)
+        judged = _checked(lambda: report.stored(folder))
         if judged is None:
             raise Refusal(
                 404, "no_report", f"version {version} was not checked; `efiss check` does"
@@ -56,7 +60,7 @@ def router(settings: Settings) -> APIRouter:
     @routes.post("/versions/{version}/activate", dependencies=changing)
     def activate(version: str, wanted: Annotated[Activation | None, Body()] = None) -> dict:
         """Make a version live; answers when every worker answers from it."""
-        _existing(settings, version)
+        folder_of(index, version)
         force = wanted is not None and wanted.force
         return _switched(lambda: switch.activate(index, version, settings.where, force=force))
 
@@ -89,15 +93,6 @@ def _described(settings: Settings, name: str, live: str | None, target: str | No
         "bytes": manifest.size,
         "verified": judged.verdict if judged else None,
     }
-
-
-def _existing(settings: Settings, version: str):
-    try:
-        return settings.index.folder(version)
-    except VersionError:
-        raise Refusal(
-            404, "unknown_version", "there is no such version; /api/versions lists them"
-        ) from None
 
 
 def _switched(do) -> dict:

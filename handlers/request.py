@@ -13,6 +13,7 @@ import re
 from hashing import picture
 from hashing.codes import CODE_BITS
 from machine.errors import Problem
+from machine.settings import RANKS
 from searcher.opened import EVERYTHING, Selection
 from searcher.version import is_number
 
@@ -44,7 +45,6 @@ _FIELDS = (
     *("top_k", "topk", "debug", "diversity", "offset", "max_distance", "shops", "exclude_shops"),
     *("group_by", "rank", "index_database_version", "box"),
 )
-RANKS = ("distance", "fine")
 _CODE = re.compile(r"[0-9a-fA-F]{16}")
 
 

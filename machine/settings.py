@@ -21,6 +21,9 @@ MAX_PIXELS = 64_000_000
 MAX_PIXELS_CEILING = 178_000_000
 """The highest limit that can be set: above it Pillow itself refuses a picture."""
 
+RANKS = ("distance", "fine")
+"""What may order an answer."""
+
 BATCH_SIZE = 32
 """Default number of files a worker takes at a time."""
 
@@ -198,7 +201,7 @@ ACCESS_LOG = Setting(
 )
 RANK = Setting(
     "EFISS_RANK",
-    _choice("distance", "fine"),
+    _choice(*RANKS),
     "distance",
     "what orders the answers to requests that do not say; see docs/queries.md",
 )

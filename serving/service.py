@@ -143,13 +143,13 @@ class Service:
     def url(self) -> str:
         return self._settings.url
 
-    def wait_until_ready(self, seconds: float = START_SECONDS) -> str:
+    def wait_until_ready(self) -> str:
         """Return when a real query is answered, with the index version that answered.
 
         Raises StartError when that cannot be expected any more: TorchServe ended, its workers keep
         dying, or the time is over.
         """
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + START_SECONDS
         with Client(self.url, timeout=5, retries=0) as client:
             while True:
                 if self._process.poll() is not None:
@@ -157,7 +157,7 @@ class Service:
                 if self._worker_deaths >= WORKER_DEATHS_BEFORE_GIVING_UP:
                     raise self._failed("the workers of TorchServe die at start")
                 if time.monotonic() > deadline:
-                    raise self._failed(f"no query was answered within {seconds:.0f} s")
+                    raise self._failed(f"no query was answered within {START_SECONDS} s")
                 try:
                     return probe.ask(client).version
                 except ServiceError as error:

@@ -449,3 +449,10 @@ def test_a_service_that_refuses_both_is_asked_twice_and_no_more(server):
     with Client(server.url) as asking, pytest.raises(ServiceError, match="unknown field"):
         asking.search(code=ANSWER["code"])
     assert len(server.bodies) == 2
+
+
+def test_its_former_name_goes_on_for_a_release():
+    sys.modules.pop("searcher.client", None)
+    with pytest.warns(DeprecationWarning, match="efiss_client"):
+        from searcher.client import Client as former
+    assert former is Client

@@ -16,7 +16,7 @@ const SHOWN = 8;
 let on;
 let watched = null; // id of the job that is followed
 
-export const hasEnded = (job) => job.state !== "running";
+const hasEnded = (job) => job.state !== "running";
 
 /** Bring the jobs to life.  told: {failed(error), ended(job), report(version)}. */
 export function startJobs(told) {
