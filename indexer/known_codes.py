@@ -100,10 +100,10 @@ class KnownCodes:
         self._codes.flush()
         self._files.flush()
 
-    def melt(self) -> None:
-        """Melt the parts of each table into one when there are many.  Raises OSError."""
-        self._codes.melt()
-        self._files.melt()
+    def merge(self) -> None:
+        """Merge the parts of each table into one when there are many.  Raises OSError."""
+        self._codes.merge()
+        self._files.merge()
 
     def _key(self, path: str) -> bytes:
         whole = os.path.join(self._folder, os.fsencode(path))  # leaves an absolute path as it is

@@ -215,7 +215,7 @@ def _hash_the_rest(rows: _Rows, engine: Engine, known: KnownCodes, progress: Pro
             progress(done, len(rows.paths))
     finally:
         known.flush()
-    known.melt()
+    known.merge()
 
 
 def _publish(

@@ -17,7 +17,7 @@ PART_SECONDS = 1.0
 """A kill loses at most this much work; a part is a file of its own, so not much less either."""
 
 MOST_PARTS = 64
-"""With more parts than this, a finished run melts them into one."""
+"""With more parts than this, a finished run merges them into one."""
 
 _MOST_RECENT = 65536
 """Added records stand in a dict until there are so many; in an array one takes a tenth of that."""
@@ -83,8 +83,8 @@ class Table:
             self.write_part(np.frombuffer(b"".join(self._pending), self._record))
             self._pending = []
 
-    def melt(self) -> None:
-        """Melt the parts into one when there are many.  A kill in between leaves records twice,
+    def merge(self) -> None:
+        """Merge the parts into one when there are many.  A kill in between leaves records twice,
         which does no harm."""
         self.flush()
         parts = self._parts()

@@ -44,7 +44,7 @@ class Photograph:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sold:
+class CataloguePicture:
     """A picture of the catalogue."""
 
     path: str
@@ -69,7 +69,7 @@ def queries() -> list[Photograph]:
     return list(_photographs("query"))
 
 
-def catalogue() -> list[Sold]:
+def catalogue() -> list[CataloguePicture]:
     """What the shops sell, picture by picture, always the same.  A product's pictures are
     <shop>/<id>_<shop>.jpg and, of some, <shop>/<id>_<shop>_detail.jpg."""
     shops, numbers = itertools.cycle(SHOPS), defaultdict[str, int](int)
@@ -78,9 +78,9 @@ def catalogue() -> list[Sold]:
         shop = CHILDREN if photograph.is_for_children else next(shops)
         numbers[shop] += 1
         path = f"{shop}/{numbers[shop]}_{shop.replace('.', '_')}"
-        sold.append(Sold(f"{path}.jpg", photograph, False))
+        sold.append(CataloguePicture(f"{path}.jpg", photograph, False))
         if count % DETAIL_EVERY == 0:
-            sold.append(Sold(f"{path}_detail.jpg", photograph, True))
+            sold.append(CataloguePicture(f"{path}_detail.jpg", photograph, True))
     return sold
 
 

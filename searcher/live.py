@@ -110,7 +110,7 @@ class Follower:
             with _in_turn(index):
                 self.serving = self._open(index.folder(version))
         except Exception as error:  # whatever it is, the old version goes on
-            self._refused = _told(error)
+            self._refused = _reason(error)
             log.error(
                 "index version %s refused, %s goes on answering: %s",
                 version,
@@ -163,10 +163,10 @@ class Follower:
                 raise
             log.error(
                 "live index version refused, the packed one answers: %s",
-                _told(error),
+                _reason(error),
                 exc_info=sentence_of(error) is None,
             )
-            return self._open(self._packed), _told(error)
+            return self._open(self._packed), _reason(error)
 
     def _open(self, folder: Path) -> Serving:
         opened: OpenVersion = (
@@ -196,7 +196,7 @@ class Follower:
         )
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return sentence_of(error) or f"a {type(error).__name__}; the service's log says where"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from efiss import __version__
-from efiss.commands.options import CONFIG, INDEX_ROOT, tells, warn_of_unknown_settings
+from efiss.commands.options import CONFIG, INDEX_ROOT, settings_in_help, warn_of_unknown_settings
 from efiss.stopping import Stopped, stopping_on_signals
 from machine.errors import Problem
 from machine.settings import ADMIN
@@ -16,7 +16,7 @@ from machine.settings import ADMIN
 @click.command()
 @INDEX_ROOT
 @CONFIG
-@tells(*ADMIN)
+@settings_in_help(*ADMIN)
 def admin(index_root: Path, config: Path) -> None:
     """Run the admin service: the page, reindexing over HTTP, versions, health.
 

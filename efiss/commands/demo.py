@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from efiss.commands.options import tells, warn_of_unknown_settings
+from efiss.commands.options import settings_in_help, warn_of_unknown_settings
 from efiss.commands.search import table
 from efiss.stopping import Stopped, stopping_on_signals
 from efiss_client import PATH, Answer, Client
@@ -32,7 +32,7 @@ VERSION = "1.0.0"
 
 
 @click.command()
-@tells(*SERVE, *SEARCH, *ADMIN)
+@settings_in_help(*SERVE, *SEARCH, *ADMIN)
 def demo() -> None:
     """Index a demo catalogue, pack it, serve it with its page and ask it one question.
 

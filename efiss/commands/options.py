@@ -15,7 +15,7 @@ from searcher.publish import INDEX_MODES
 Command = TypeVar("Command", bound=Callable)
 
 
-def tells(*settings: Setting) -> Callable[[Command], Command]:
+def settings_in_help(*settings: Setting) -> Callable[[Command], Command]:
     """Put a table of settings where {settings} stands in the help of a command."""
     width = max(len(setting.name) for setting in settings) + 2
 

@@ -5,7 +5,12 @@ from pathlib import Path
 
 import click
 
-from efiss.commands.options import INDEX_ROOT, MODEL_STORE, tells, warn_of_unknown_settings
+from efiss.commands.options import (
+    INDEX_ROOT,
+    MODEL_STORE,
+    settings_in_help,
+    warn_of_unknown_settings,
+)
 from efiss.stopping import Stopped, stopping_on_signals
 from machine import shipped
 from machine.settings import SEARCH, SERVE, check
@@ -44,7 +49,7 @@ def archive(index_version: str, index_root: Path, model_store: Path) -> None:
     show_default=True,
     help="TorchServe's settings.",
 )
-@tells(*SERVE, *SEARCH)
+@settings_in_help(*SERVE, *SEARCH)
 def serve(index_root: Path, model_store: Path, config: Path) -> None:
     """Run the search service in the foreground until Ctrl-C or SIGTERM.
 

@@ -189,7 +189,7 @@ def test_many_parts_melt_into_one_of_each_kind(files, monkeypatch):
     monkeypatch.setattr(table, "MOST_PARTS", 1)
     for path in files:
         opened = remember([path])
-    opened.melt()
+    opened.merge()
     assert known(files) == files
     assert sorted(str(part) for part in Path("index").rglob("*.npy")) == [
         "index/.codes/files/00000004.npy",

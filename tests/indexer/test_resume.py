@@ -30,7 +30,7 @@ STEPS = {
     "hash a batch": "hashing.files:outputs_of",
     "keep a code": "indexer.known_codes:KnownCodes.keep",
     "write a part": "indexer.table:Table.write_part",
-    "melt the parts": "indexer.table:Table.melt",
+    "merge the parts": "indexer.table:Table.merge",
     "verify the version": "searcher.publish:verify",
     "publish": "indexer.pipeline:publish",
     # And whatever reaches the disk, in any step.

@@ -65,9 +65,9 @@ def test_a_record_is_known_at_once(tmp_path):
     assert empty.find(keys)[0].tolist() == [True, False]
 
 
-@pytest.mark.parametrize("again", ["at once", "in another part", "in another run", "melted"])
+@pytest.mark.parametrize("again", ["at once", "in another part", "in another run", "merged"])
 def test_of_records_with_one_key_the_last_counts(tmp_path, monkeypatch, again):
-    monkeypatch.setattr(table, "MOST_PARTS", 1 if again == "melted" else 9)
+    monkeypatch.setattr(table, "MOST_PARTS", 1 if again == "merged" else 9)
     opened = Table(tmp_path, RECORD)
     for i in (1, 2, 3):
         opened.add(digest(7) + code(i))
@@ -75,8 +75,8 @@ def test_of_records_with_one_key_the_last_counts(tmp_path, monkeypatch, again):
             opened.flush()
         if again == "in another run":
             opened = Table(tmp_path, RECORD)
-    opened.melt()
-    assert len(parts(tmp_path)) == {"at once": 1, "melted": 1}.get(again, 3)
+    opened.merge()
+    assert len(parts(tmp_path)) == {"at once": 1, "merged": 1}.get(again, 3)
     for asked in (opened, Table(tmp_path, RECORD)):
         assert asked.get(digest(7)) == code(3)
         found, records = asked.find(np.frombuffer(digest(7), np.uint8)[None])
@@ -146,7 +146,7 @@ def test_any_runs_add_up(runs):
         assert known(Path(folder), range(41)) == sorted({i for run in runs for i in run})
 
 
-# -- melting many parts into one -----------------------------------------------------------------
+# -- merging many parts into one -----------------------------------------------------------------
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def few_parts(monkeypatch):
 
 def test_few_parts_stay(tmp_path, few_parts):
     for i in range(3):
-        fill(tmp_path, [i]).melt()
+        fill(tmp_path, [i]).merge()
     assert len(parts(tmp_path)) == 3
 
 
@@ -164,7 +164,7 @@ def test_many_parts_become_one(tmp_path, few_parts):
     for i in range(4):
         opened = fill(tmp_path, [i])
     opened.add(digest(9) + code(9))  # not on disk yet
-    opened.melt()
+    opened.merge()
     assert len(parts(tmp_path)) == 1
     assert known(tmp_path, range(10)) == [0, 1, 2, 3, 9]
     fill(tmp_path, [5])  # and goes on
@@ -187,9 +187,9 @@ def test_melting_cut_short_loses_nothing(tmp_path, few_parts, monkeypatch, call,
     with monkeypatch.context() as patched:
         patched.setattr(os, call, cut_short)
         with pytest.raises(KeyboardInterrupt):
-            opened.melt()
+            opened.merge()
     assert known(tmp_path, range(5)) == [0, 1, 2, 3]
-    Table(tmp_path, RECORD).melt()
+    Table(tmp_path, RECORD).merge()
     assert known(tmp_path, range(5)) == [0, 1, 2, 3]
 
 
