@@ -117,12 +117,16 @@ async function search() {
   }
 }
 
-/** A version that is being opened answers in a moment. */
+/** A version that is being opened answers in a moment, and a service of before knows no rank. */
 async function answered(fields, signal) {
   for (let asked = 1; ; asked++) {
     try {
       return await ask("/api/search", { method: "POST", body: fields, signal });
     } catch (error) {
+      if (error.kind === "unknown_field" && fields.rank) {
+        fields = { ...fields, rank: undefined };
+        continue;
+      }
       if (error.kind !== "version_opening" || asked === 20) throw error;
       await pause(OPENING_MS);
       signal.throwIfAborted();

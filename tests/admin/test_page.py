@@ -205,6 +205,24 @@ def test_a_line_stands_before_what_is_far(page, near, text):
     assert not page.find_all("#grid > .line"), "nothing was asked"
 
 
+def test_a_service_that_knows_no_rank_is_asked_without(page):
+    page.run("""
+        const real = window.fetch;
+        window.asked = [];
+        window.fetch = (path, options) => {
+          if (!path.startsWith("/api/search")) return real(path, options);
+          const { rank } = JSON.parse(options.body);
+          window.asked.push(rank ?? null);
+          const said = { code: 400, type: "unknown_field", message: 'unknown field "rank"' };
+          if (rank) return Promise.resolve(new Response(JSON.stringify(said), { status: 400 }));
+          return real(path, options);
+        };
+    """)
+    results = page.choose(PHOTO)
+    assert results[0] == (PHOTO, 0)
+    assert page.run("return window.asked") == ["fine", None]
+
+
 def test_a_box_is_drawn_moved_and_cleared(page, photo):
     whole = page.choose(PHOTO)
     frame = page.find("#frame")
