@@ -24,6 +24,7 @@ from tests.handlers.ranking import (
     IMPORTED,
     IMPORTED_CATALOGUE,
     clustered_catalogue,
+    product_of,
     ranked,
     shop_of,
 )
@@ -272,7 +273,12 @@ def test_efiss_search_takes_a_path_of_the_catalogue_and_selects(service, live):
     options += [*("--offset", "2"), *("--top_k", "5")]
     found = table("--like", like, *options, service=service)
     of_shops = [line for line in everything if shop_of(line[2]) in shops]
-    assert [line[1:] for line in found] == [line[1:] for line in of_shops[2:7]]
+    products, firsts = set(), []
+    for line in of_shops:
+        if product_of(line[2]) not in products:
+            products.add(product_of(line[2]))
+            firsts.append(line)
+    assert [line[1:] for line in found] == [line[1:] for line in firsts[2:7]]
     assert [line[0] for line in found] == ["3", "4", "5", "6", "7"]
 
 
@@ -334,7 +340,7 @@ def test_the_examples_of_the_page_answer_what_it_says(service):
         bad,
     ) = answers
     paths = like["relevant"]
-    assert len(paths) == 3 and list(like)[2:] == ["distances", "code", "ms", "rank"]
+    assert len(paths) == 3 and list(like)[2:6] == ["distances", "code", "ms", "rank"]
     assert len(fine["relevant"]) == 5 and fine["rank"] in RANKS
     assert like["distances"][0] == 0 and len(code["relevant"]) == 3
     assert near["relevant"][:2] == two_near["relevant"] and len(near["relevant"]) < IMAGES
