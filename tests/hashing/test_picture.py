@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFile, ImageOps
 
 from hashing import picture
+from hashing.codes import split
 from hashing.picture import FORMATS, PictureError, decode, from_base64
 from tests.drawing import draw
 from tests.pictures import encoded
@@ -138,18 +139,20 @@ def test_exif_orientation_is_undone(kind, orientation, size):
 
 
 @pytest.mark.parametrize("orientation", UNDO)
-@pytest.mark.parametrize(("size", "bits"), [((120, 80), 4), ((1001, 747), 2)])
+@pytest.mark.parametrize(("size", "bits"), [((120, 80), 8), ((1001, 747), 3)])
 def test_every_orientation_of_a_jpeg_has_the_same_code_within_few_bits(
     model, orientation, size, bits
 ):
     # A product, as in a catalogue: the outputs for a picture of nothing lie near zero, where a sign
-    # follows the grain of the JPEG.  A small JPEG is coarse: turned, it is compressed differently.
+    # follows the grain of the JPEG.  A small JPEG is coarse: turned, it is compressed differently,
+    # and its margin ends at other pixels.
     upright = draw(3, 1).resize(size)
     inputs = [
         model.pixels(photo(upright, 1, "JPEG")),
         model.pixels(photo(upright, orientation, "JPEG")),
     ]
-    first, turned = np.unpackbits(model.codes(np.stack(inputs)), axis=1)
+    codes, _ = split(model.codes(np.stack(inputs)))
+    first, turned = np.unpackbits(codes, axis=1)
     assert (first != turned).sum() <= bits
 
 

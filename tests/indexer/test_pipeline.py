@@ -80,7 +80,7 @@ def codes_of(folder: Path) -> dict[str, bytes]:
 def alone(path: str, model_path: Path) -> bytes:
     """The code of a picture, by the shortest way there is."""
     model = Model.load(model_path)
-    return model.codes(model.pixels(Path(path).read_bytes())[None]).tobytes()
+    return split(model.codes(model.pixels(Path(path).read_bytes())[None]))[0].tobytes()
 
 
 # -- the version ---------------------------------------------------------------------------------
