@@ -130,6 +130,7 @@ def every_error() -> list[type]:
     return found
 
 
+@pytest.mark.filterwarnings("ignore:searcher.client:DeprecationWarning")
 def test_no_error_of_the_program_passes_for_one_of_python():
     """Who catches a ValueError would take a bug for it."""
     for path in ROOT.glob("*/**/*.py"):
