@@ -163,7 +163,7 @@ def _check_sidecar(path: Path, sidecar: Sidecar) -> None:
         f"framing must be one of {', '.join(picture.FRAMINGS)}, not {sidecar.framing!r}",
     )
     require(
-        sidecar.fine_bits in (0, codes.FINE_BITS),
+        type(sidecar.fine_bits) is int and sidecar.fine_bits in (0, codes.FINE_BITS),
         f"fine_bits must be 0 or {codes.FINE_BITS}, not {sidecar.fine_bits!r}",
     )
     require(

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
 from hashing.codes import CODE_BYTES, FINE_BITS, FINE_BYTES
 from hashing.model import find_model, read_sidecar
@@ -115,12 +116,9 @@ def read_fine_codes(path: Path) -> np.ndarray:
 
 def _read_npy(path: Path) -> np.ndarray:
     try:
-        codes = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        return open_memmap(path, mode="r")
+    except ValueError as error:
         raise ImportingError(f"{path} is not a .npy file of codes: {error}") from error
-    if not isinstance(codes, np.ndarray):
-        raise ImportingError(f"{path} is an archive of arrays; give one .npy file")
-    return codes
 
 
 def _read_parquet(path: Path) -> np.ndarray:

@@ -109,6 +109,11 @@ def open_fine_codes(folder: Path) -> np.ndarray | None:
     return open_memmap(path, mode="r") if path.exists() else None
 
 
+def fine_codes_fit(fine_codes: np.ndarray, rows: int) -> bool:
+    """Whether they are uint8 [rows, 32]."""
+    return fine_codes.dtype == np.uint8 and fine_codes.shape == (rows, FINE_BYTES)
+
+
 class Columns:
     """The columns of an opened version, read where they are asked for."""
 
@@ -137,7 +142,7 @@ class Columns:
         if not problems and (len(starts) < 2 or starts[0] != 0 or starts[-1] != rows):
             problems.append("shops.starts.npy does not fit the rows")
         fine = self.fine_codes
-        if fine is not None and (fine.dtype != np.uint8 or fine.shape != (rows, FINE_BYTES)):
+        if fine is not None and not fine_codes_fit(fine, rows):
             problems.append(f"{FINE_CODES} holds {fine.dtype} {list(fine.shape)}")
         return problems
 

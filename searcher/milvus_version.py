@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hashing.codes import CODE_BITS, FINE_BYTES, as_outputs, fine_similarity
-from searcher.columns import FINE_CODES, open_fine_codes
+from hashing.codes import CODE_BITS, as_outputs, fine_similarity
+from searcher.columns import FINE_CODES, fine_codes_fit, open_fine_codes
 from searcher.milvus import (
     Asking,
     Place,
@@ -45,9 +45,7 @@ class MilvusVersion:
         self.manifest = read_manifest(folder)
         self._asking = Asking(where)
         self._name = collection_of(self.manifest.version)
-        self._fine_codes = open_fine_codes(folder)
-        if self._fine_codes is not None:
-            _check_fine_codes(self._fine_codes, self.manifest)
+        self._fine_codes = _fine_codes_of(folder, self.manifest)
         with self._asking:
             self._client = connect(where)
             check_complete(self._client, self.manifest)
@@ -207,12 +205,19 @@ class MilvusVersion:
             return found
 
 
-def _check_fine_codes(fine_codes: np.ndarray, manifest: Manifest) -> None:
-    if fine_codes.dtype != np.uint8 or fine_codes.shape != (manifest.rows, FINE_BYTES):
-        raise VersionError(
-            f"{FINE_CODES} of version {manifest.version} holds {fine_codes.dtype} "
-            f"{list(fine_codes.shape)}; copy it again, or remove it to order by distance alone"
-        )
+def _fine_codes_of(folder: Path, manifest: Manifest) -> np.ndarray | None:
+    """Raises VersionError."""
+    try:
+        fine_codes = open_fine_codes(folder)
+    except (OSError, ValueError) as error:  # numpy's, of a damaged file
+        problem = f"cannot be opened ({error})"
+    else:
+        if fine_codes is None or fine_codes_fit(fine_codes, manifest.rows):
+            return fine_codes
+        problem = f"holds {fine_codes.dtype} {list(fine_codes.shape)}"
+    raise VersionError(
+        f"{folder / FINE_CODES} {problem}; copy it again, or remove it to order by distance alone"
+    )
 
 
 def _among(selection: Selection) -> str | None:

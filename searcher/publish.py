@@ -215,7 +215,8 @@ def _place_model(folder: Path, model: Path, sha256: str, index: Index) -> None:
 
 def _save(path: Path, array: np.ndarray) -> None:
     """As numpy.save, which words a full disk as "n requested and m written"."""
+    array = np.ascontiguousarray(array)  # the header says the order in which the bytes follow
     header = np.lib.format.header_data_from_array_1_0(array)
     with written_synced(path) as file:
         np.lib.format.write_array_header_1_0(file, header)
-        file.write(np.ascontiguousarray(array).data)
+        file.write(array.data)

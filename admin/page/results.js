@@ -40,9 +40,9 @@ export class Results {
     const found = `${count} ${query.products ? "product" : "picture"}${count === 1 ? "" : "s"}`;
     if (!count) say(the("empty"), nothing(query));
     the("meta").replaceChildren(...figures(answer, found, ms));
-    const nearest = isRanked && count ? `, the nearest at ${bits(answer.distances[0])}` : "";
+    const first = isRanked && count ? `, the first at ${bits(answer.distances[0])}` : "";
     the("said").textContent =
-      `${title}: ${found}${nearest}, from version ${answer.index_database_version}.`;
+      `${title}: ${found}${first}, from version ${answer.index_database_version}.`;
   }
 
   /** Show why there is no answer. */

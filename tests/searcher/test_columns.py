@@ -219,6 +219,11 @@ def test_longer_codes_are_a_column_that_the_manifest_names(publish_version, tmp_
     assert verify(folder) == []
 
 
+def test_longer_codes_may_lie_in_memory_column_by_column(publish_version, tmp_path, fine_codes):
+    folder = publish_version(tmp_path, fine_codes=np.asfortranarray(fine_codes))
+    assert np.array_equal(Columns(folder).fine_codes, fine_codes)
+
+
 def test_a_version_without_them_has_no_such_column(publish_version, tmp_path):
     folder = publish_version(tmp_path)
     assert Columns(folder).fine_codes is None and not (folder / "fine_codes.npy").exists()
