@@ -65,6 +65,8 @@ def hash_pictures(
             raise click.UsageError(
                 f"{option}: the folder {file.parent} does not exist; make it first"
             )
+    if outputs and outputs.resolve() == out.resolve():
+        raise click.UsageError(f"--out and --outputs are both {out}; give each a file of its own")
     import torch
 
     from hashing.files import hash_files

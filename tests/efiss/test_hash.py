@@ -165,6 +165,12 @@ def test_where_no_picture_can_be_read_no_outputs_are_written(folder, efiss_hash)
     assert not (folder / "outputs.npy").exists()
 
 
+def test_one_file_cannot_hold_both(folder, efiss_hash):
+    result = efiss_hash("0.jpg", "--outputs", str(folder / "codes.npy"))
+    assert result.exit_code == 2 and "give each a file of its own" in result.output
+    assert not (folder / "codes.npy").exists()
+
+
 def test_a_longer_code_is_in_the_outputs_and_not_in_the_codes(folder, efiss_hash, long_model):
     model_path = long_model
     result = efiss_hash("0.jpg", "1.jpg", "--outputs", "outputs.npy", model=model_path)
