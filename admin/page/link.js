@@ -31,7 +31,7 @@ export function read(search) {
   };
 }
 
-/** The link of a query: of a photo, that of its code. @param {Query} query */
+/** The link of a query: of a photo, that of its code, which is answered by distance. @param {Query} query */
 export function written(query, code) {
   const link = new URLSearchParams();
   if (query.like && isText(query.like)) link.set("like", query.like);

@@ -283,19 +283,21 @@ def test_a_picture_whose_name_is_no_text_is_searched_by_and_linked(page, served)
     page.find_all(".card")[place].click()
     like = page.wait("More like this")
     assert like == written(page.ask(like=odd, top_k=1000))
-    assert "code=" in page.link
-    assert page.open(page.link).wait("Nearest to this code") == like
+    code = re.search(r"code=([0-9a-f]{16})", page.link)[1]
+    linked = page.open(page.link).wait("Nearest to this code")
+    assert linked == written(page.ask(code=code, top_k=1000))
 
 
-def test_the_link_finds_the_same_in_another_tab(page):
+def test_the_link_of_a_photo_finds_the_nearest_to_its_code_in_another_tab(page):
     page.choose(PHOTO)
     page.find(".chip input[value='linden.example']").click()
     wait_for(lambda: "linden.example" in page.link)
-    results, link = page.wait(), page.link
-    assert re.fullmatch(r"/\?code=[0-9a-f]{16}&top_k=24&shop=linden.example", link)
+    page.wait()
+    link = page.link
+    code = re.fullmatch(r"/\?code=([0-9a-f]{16})&top_k=24&shop=linden.example", link)[1]
     page.browser.switch_to.new_window("tab")
     again = page.open(link).wait("Nearest to this code")
-    assert [distance for _, distance in again] == [distance for _, distance in results]
+    assert again == written(page.ask(code=code, top_k=24, shops=["linden.example"]))
     assert page.find(".chip input[value='linden.example']").is_selected()
     page.find_all(".card")[2].click()
     like, link = page.wait("More like this"), page.link
