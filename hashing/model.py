@@ -185,7 +185,8 @@ class Model:
         self.sidecar = sidecar
         self.device = device
         size = sidecar.input_size
-        sample = torch.rand(2, 3, size, size, device=device)
+        drawn = torch.Generator().manual_seed(0)  # of its own: training draws from torch's
+        sample = torch.rand(2, 3, size, size, generator=drawn).to(device)
         self.shows_embeddings = _is_hash_of_backbone(program, sample)
         """Whether the program is hash(backbone(inputs)), as `efiss export` writes it."""
         parts = (program.backbone, program.hash) if self.shows_embeddings else (program,)

@@ -3,11 +3,13 @@
 import contextlib
 import dataclasses
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,13 +35,14 @@ and the name of another picture of a product, in each shop as well."""
 @dataclasses.dataclass
 class Running:
     """A service under test: where it listens, its folder (index/, model_store/, data/), its
-    process and its log."""
+    process and its log, and what it is told is the temporary folder."""
 
     url: str
     port: int
     folder: Path
     process: subprocess.Popen
     log: Path
+    temporary: Path
 
     def workers(self) -> set[int]:
         """Process ids of TorchServe's Python workers."""
@@ -53,7 +56,7 @@ class Running:
     @property
     def management(self) -> Path:
         """The Unix socket of TorchServe's management API."""
-        return next((self.folder / "tmp").glob("efiss-*/management.sock"))
+        return next(self.temporary.glob("efiss-*/management.sock"))
 
 
 def wait_for(happened: Callable[[], T], seconds: float = 60) -> T:
@@ -121,11 +124,12 @@ def efiss_here(*arguments: str, folder: Path) -> str:
 def serving(folder: Path, **environment: str):
     """`efiss serve` in `folder`; ended by SIGTERM."""
     port, log = free_block(), folder / "service.log"
-    (folder / "tmp").mkdir(exist_ok=True)
+    # Short, wherever `folder` is: Unix sockets lie below it, and their paths may have 107 letters.
+    temporary = Path(tempfile.mkdtemp(prefix="efiss-test-"))
     environment = os.environ | {
         "EFISS_PORT": str(port),
         "EFISS_HOST": "127.0.0.1",
-        "TMPDIR": str(folder / "tmp"),
+        "TMPDIR": str(temporary),
         "PYTHONPATH": str(ROOT),
         **environment,
     }
@@ -137,7 +141,7 @@ def serving(folder: Path, **environment: str):
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    running = Running(f"http://127.0.0.1:{port}", port, folder, process, log)
+    running = Running(f"http://127.0.0.1:{port}", port, folder, process, log, temporary)
     try:
         deadline = time.monotonic() + START_SECONDS
         while "ready: " not in log.read_text():
@@ -148,3 +152,4 @@ def serving(folder: Path, **environment: str):
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         process.wait(20)
+        shutil.rmtree(temporary, ignore_errors=True)

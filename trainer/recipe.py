@@ -220,7 +220,7 @@ def read_recipe(name: str, changes: dict[str, Any] | None = None) -> Recipe:
 
 def recipe_for(data: Path, name: str | None, changes: dict[str, Any] | None = None) -> Recipe:
     """The recipe `name`; without a name the shipped one whose files lie in the folder `data`, and
-    else the defaults on the plain layout that `data` is (`trainer.data.source_of`).
+    else the defaults on the plain layout that `data` is (`trainer.layouts.source_of`).
     Raises RecipeError, DataError."""
     if name is None:
         for path in sorted(SHIPPED.glob("*.toml")):

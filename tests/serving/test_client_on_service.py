@@ -43,8 +43,9 @@ def test_a_picture_is_the_same_as_path_bytes_and_image(client, photo):
     assert all(0 <= found.distance <= 64 for found in first.results)
     assert first.ms["model"] > 0 and first.cropped_image is None
     assert len({answer.request_id for answer in answers} - {None}) == 3
+    by_distance = client.search(photo, rank="distance")
     by_code = client.search(code=first.code)
-    distances = [found.distance for found in first.results]
+    distances = [found.distance for found in by_distance.results]
     assert [found.distance for found in by_code.results] == distances
 
 

@@ -35,22 +35,17 @@ def family_of(service: Running) -> list[psutil.Process]:
     return family
 
 
-def own_folders(folder: Path) -> set[Path]:
-    """What services keep in the temporary folder."""
-    return set((folder / "tmp").glob("efiss-*"))
-
-
 def assert_ended(service: Running, family: list[psutil.Process], since: float) -> None:
-    """With exit code 0, in time, and with nothing left."""
+    """With exit code 0, in time, and with nothing left, no temporary file either."""
     assert service.process.wait(15) == 0
     assert time.monotonic() - since < 10
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     assert service.log.read_text().splitlines()[-1] == "stopped"
+    assert not list(service.temporary.glob("efiss-*"))
 
 
 def test_sigterm_lets_requests_under_way_finish(deployed, photo):
     slow = {"EFISS_WORKERS": "1", "EFISS_BATCH_SIZE": "64", "EFISS_BATCH_DELAY_MS": "1000"}
-    others = own_folders(deployed)
     with (
         serving(deployed, **slow) as service,
         Client(service.url) as client,
@@ -64,14 +59,11 @@ def test_sigterm_lets_requests_under_way_finish(deployed, photo):
         service.process.send_signal(signal.SIGTERM)
         assert all(len(answer.result().results) == 10 for answer in answers)
         assert_ended(service, family, start)
-        assert own_folders(deployed) == others
 
 
 def test_with_no_live_version_the_packed_one_is_served_until_ctrl_c(deployed, photo, tmp_path):
     """By the worker that comes for a killed one, too."""
     shutil.copytree(deployed / "model_store", tmp_path / "model_store")
-    (tmp_path / "tmp").symlink_to(deployed / "tmp")  # Unix sockets need a short path
-    others = own_folders(deployed)
     with serving(tmp_path, EFISS_WORKERS="1") as service:
         # What a request is answered that its worker dies of, and those before there is another.
         patience = {"timeout": 60, "retries": 1000, "retry_statuses": (500, 503, 507)}
@@ -84,7 +76,6 @@ def test_with_no_live_version_the_packed_one_is_served_until_ctrl_c(deployed, ph
         family, start = family_of(service), time.monotonic()
         service.process.send_signal(signal.SIGINT)
         assert_ended(service, family, start)
-        assert own_folders(deployed) == others
 
 
 def test_a_live_version_without_a_model_is_served_and_kill_9_leaves_no_java(
@@ -93,7 +84,6 @@ def test_a_live_version_without_a_model_is_served_and_kill_9_leaves_no_java(
     """What says "ready" asks with a code then."""
     shutil.copytree(deployed / "model_store", tmp_path / "model_store")
     shutil.copytree(deployed / "index" / IMPORTED, tmp_path / "index" / IMPORTED)
-    (tmp_path / "tmp").symlink_to(deployed / "tmp")
     assert efiss("activate", IMPORTED, folder=tmp_path).returncode == 0
     with serving(tmp_path, EFISS_WORKERS="1") as service, Client(service.url) as client:
         assert f"answers from index version {IMPORTED}" in service.log.read_text()
@@ -172,8 +162,7 @@ def test_a_missing_archive_names_the_command_that_makes_it(tmp_path):
 
 def test_it_serves_on_when_nobody_reads_its_log(deployed):
     port = free_block()
-    environment = {"EFISS_PORT": str(port), "EFISS_WORKERS": "1", "PYTHONPATH": str(ROOT),
-                   "TMPDIR": str(deployed / "tmp")}  # fmt: skip
+    environment = {"EFISS_PORT": str(port), "EFISS_WORKERS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "efiss", "serve", "--config", str(ROOT / "config.properties")]
     service = subprocess.Popen(command, cwd=deployed, env=os.environ | environment,
                                stdout=subprocess.PIPE, text=True)  # fmt: skip
@@ -193,7 +182,7 @@ def test_a_damaged_archive_is_said_at_once_not_after_two_minutes(deployed, tmp_p
     whole = (deployed / "model_store" / "image-retrieval-v1.0.mar").read_bytes()
     (tmp_path / "model_store" / "image-retrieval-v1.0.mar").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "config.properties").symlink_to(ROOT / "config.properties")
-    environment = {"EFISS_PORT": str(free_block()), "TMPDIR": str(deployed / "tmp")}
+    environment = {"EFISS_PORT": str(free_block())}
     done = efiss("serve", folder=tmp_path, timeout=60, environment=environment)
     assert done.returncode == 1 and "its last lines" in done.stderr
     assert "Traceback" not in done.stderr
