@@ -68,6 +68,7 @@ def operate(admin, browser) -> Operate:
 
 
 def test_a_reindex_is_started_and_seen_to_its_end(operate):
+    """Jobs in processes that load torch, watched in Chromium."""
     assert "no version yet" in operate.text("#versions")
     operate.reindex()
     operate.wait_for_text("#job-title", "Job 1 done")
@@ -87,6 +88,7 @@ def test_a_reindex_is_started_and_seen_to_its_end(operate):
 
 
 def test_steps_progress_and_the_end_of_a_job_are_shown_as_they_come(operate):
+    """Jobs in processes that load torch, watched in Chromium."""
     operate.admin.post("/api/reindex", {"model_path": "slow", "wait": False})
     operate.open()
     operate.wait_for_text("#job-title", "Job 1 runs")
@@ -109,6 +111,7 @@ def test_where_events_do_not_come_through_the_job_is_asked_for(operate):
 
 
 def test_a_report_is_opened_and_says_in_words_what_was_refused(operate):
+    """Jobs in processes that load torch, watched in Chromium."""
     operate.reindex()
     operate.wait_for_live("1.0.0")
     for number in range(20):
@@ -139,6 +142,7 @@ def test_a_report_is_opened_and_says_in_words_what_was_refused(operate):
 
 
 def test_versions_are_rolled_back_and_activated(operate):
+    """Switches in an admin service of its own, watched in Chromium."""
     for number in range(2):
         operate.add_picture(number)
         operate.reindex()
@@ -172,6 +176,7 @@ def test_what_fails_is_said(operate):
 
 
 def test_with_a_token_it_is_asked_for_and_kept_in_this_tab_only(browser, shop):
+    """Jobs in processes that load torch, watched in Chromium."""
     with administering(shop, EFISS_ADMIN_TOKEN=TOKEN) as admin:
         operate = Operate(browser, admin).open()
         wait_for(lambda: operate.find("#token-form").is_displayed())

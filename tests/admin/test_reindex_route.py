@@ -27,6 +27,8 @@ def is_at_work(admin) -> bool:
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="install curl")
 def test_the_contracts_request_sent_with_curl_returns_exactly_the_four_fields(admin):
+    """Jobs in processes that load torch."""
+
     def reindex(version: str) -> dict:
         body = {"new_index_database_version": version, "mode": "default",
                 "model_path": "models/tiny-1.pt"}  # fmt: skip
@@ -45,6 +47,7 @@ def test_the_contracts_request_sent_with_curl_returns_exactly_the_four_fields(ad
 
 
 def test_without_a_number_it_is_the_next_minor_and_the_same_catalogue_is_not_built_again(admin):
+    """Jobs in processes that load torch."""
     assert admin.post("/api/reindex").json()["index_database_version"] == "1.0.0"
     answer = admin.post("/api/reindex").json()
     assert (answer["result"], answer["index_database_version"]) == ("nothing new", "1.0.0")
@@ -73,6 +76,7 @@ def test_a_job_is_watched_to_its_end(admin, body, headers):
 
 
 def test_one_job_at_a_time_and_one_that_is_cancelled_keeps_what_it_hashed(admin):
+    """Three jobs, each a process that loads torch, with a model that takes its time."""
     many(admin)
     id = admin.post("/api/reindex", SLOW).json()["job"]["id"]
     refused = admin.post("/api/reindex", {"wait": False})
@@ -99,6 +103,7 @@ def test_a_reindex_of_a_timer_is_waited_for_too(admin):
 
 
 def test_a_killed_service_leaves_an_interrupted_job_and_no_process(shop):
+    """Two admin services and a job, with a model that takes its time."""
     with administering(shop) as admin:
         many(admin)
         id = admin.post("/api/reindex", SLOW).json()["job"]["id"]
@@ -114,6 +119,7 @@ def test_a_killed_service_leaves_an_interrupted_job_and_no_process(shop):
 
 
 def test_a_killed_reindex_is_a_failed_job_and_the_next_one_succeeds(admin):
+    """Jobs in processes that load torch."""
     many(admin)
     id = admin.post("/api/reindex", SLOW).json()["job"]["id"]
     wait_for(lambda: is_at_work(admin))
@@ -124,6 +130,7 @@ def test_a_killed_reindex_is_a_failed_job_and_the_next_one_succeeds(admin):
 
 
 def test_a_version_that_is_judged_unfit_stays_off(admin):
+    """Jobs in processes that load torch."""
     assert admin.post("/api/reindex").status_code == 200
     for number in range(PICTURES // 2):
         (admin.folder / f"data/abc.com/{number}_abc_com.png").unlink()

@@ -28,6 +28,7 @@ def build(admin, count: int) -> None:
 
 
 def test_versions_are_listed_activated_and_rolled_back(admin):
+    """Jobs in processes that load torch."""
     build(admin, 3)
     listed = admin.get("/api/versions").json()
     assert (listed["live"], listed["rollback_to"]) == ("1.2.0", "1.1.0")
@@ -94,6 +95,7 @@ def test_without_a_search_service_it_lives_and_is_not_ready(admin):
 
 
 def test_figures_for_prometheus(admin):
+    """Jobs in processes that load torch."""
     before = figures(admin)
     assert before["efiss_index_versions"] == 0 and "efiss_index_rows" not in before
     build(admin, 2)

@@ -12,6 +12,7 @@ from tests.running import ROOT, free_block
 
 @pytest.mark.server
 def test_measures_the_running_service(tmp_path):
+    """Starts TorchServe and asks it hundreds of times."""
     done = subprocess.run(
         [sys.executable, "benchmarks/service.py", "--rows", "1000", "--queries", "10",
          "--clients", "1", "--clients", "2", "--out", str(tmp_path)],

@@ -13,6 +13,7 @@ from tests.running import ROOT, free_block
 
 @pytest.mark.server
 def test_nobody_notices_that_versions_change(tmp_path):
+    """Seconds of load, five activations and TorchServe's start: its smallest size."""
     done = subprocess.run(
         [sys.executable, "benchmarks/switching.py", "--rows", "1000", "--seconds", "7",
          "--clients", "2", "--out", str(tmp_path)],

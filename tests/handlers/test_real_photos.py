@@ -26,6 +26,7 @@ def _pictures(name: str, count: int) -> list[bytes]:
 
 
 def test_products_find_themselves_and_phone_photos_find_products(deployed, photos, model_path):
+    """Indexes real photographs and starts TorchServe with them."""
     folder = deployed / "real"
     for i, data in enumerate(_pictures("fashion_products-0.parquet", PRODUCTS)):
         shop = folder / "data" / ["abc.com", "x & y.de"][i % 2]

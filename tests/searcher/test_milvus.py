@@ -169,6 +169,7 @@ milvus_publish.publish(Index(Path(sys.argv[1])), "1.0.0", Place(sys.argv[2]), sh
 
 
 def test_a_killed_run_is_continued_and_is_not_live_before(publish_version, tmp_path):
+    """Two processes that publish, each with a Milvus of its own."""
     root, where, rows = tmp_path / "index", place_in(tmp_path), 2 * milvus_publish.BATCH + 500
     codes = clustered(np.random.default_rng(2), rows)
     folder = publish_version(root, codes=codes)
@@ -359,6 +360,7 @@ def eventually(ask, seconds=60):
 
 @pytest.mark.server
 def test_the_service_answers_from_milvus_and_survives_its_absence(publish_version, tmp_path, lite):
+    """Starts TorchServe and Milvus, and Milvus again."""
     rng = np.random.default_rng(3)
     codes = rng.integers(0, 256, (200, 8), np.uint8)
     folder = publish_version(tmp_path / "index", codes=codes)

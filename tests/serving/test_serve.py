@@ -45,6 +45,7 @@ def assert_ended(service: Running, family: list[psutil.Process], since: float) -
 
 
 def test_sigterm_lets_requests_under_way_finish(deployed, photo):
+    """Starts TorchServe, whose batches wait for a second."""
     slow = {"EFISS_WORKERS": "1", "EFISS_BATCH_SIZE": "64", "EFISS_BATCH_DELAY_MS": "1000"}
     with (
         serving(deployed, **slow) as service,
@@ -161,6 +162,7 @@ def test_a_missing_archive_names_the_command_that_makes_it(tmp_path):
 
 
 def test_it_serves_on_when_nobody_reads_its_log(deployed):
+    """Starts TorchServe and asks it 600 times."""
     port = free_block()
     environment = {"EFISS_PORT": str(port), "EFISS_WORKERS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "efiss", "serve", "--config", str(ROOT / "config.properties")]
@@ -178,6 +180,7 @@ def test_it_serves_on_when_nobody_reads_its_log(deployed):
 
 
 def test_a_damaged_archive_is_said_at_once_not_after_two_minutes(deployed, tmp_path):
+    """Starts TorchServe."""
     (tmp_path / "model_store").mkdir()
     whole = (deployed / "model_store" / "image-retrieval-v1.0.mar").read_bytes()
     (tmp_path / "model_store" / "image-retrieval-v1.0.mar").write_bytes(whole[: len(whole) // 2])
