@@ -88,6 +88,7 @@ def test_the_image_is_small(image):
 
 
 def test_a_container_s_limits_set_workers_and_heap_and_it_stops_in_order(running, photo):
+    """With one processor a container takes longer to start."""
     with running(*HARDENED, "--memory", "1g", "--cpus", "1") as container:
         commands = container.run("bash", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout
         assert "-Xmx256m" in commands

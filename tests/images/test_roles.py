@@ -22,6 +22,7 @@ def version_of(container) -> str:
 def test_one_container_reindexes_another_follows_and_still_does_after_a_restart(
     running, once, folders
 ):
+    """Three containers, and one of them again."""
     with running(*HARDENED, *folders) as service:
         assert version_of(service) == "1.0.0"  # the packed one, until there is another
         done = once("reindex", "--new_index_database_version", "2.0.0",
@@ -96,7 +97,7 @@ def test_a_version_of_one_s_own_is_packed_instead_of_the_demo(
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     for name in subprocess.check_output(command, cwd=ROOT, text=True).split("\0")[:-1]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, tmp_path / name)
+        shutil.copy2(ROOT / name, tmp_path / name, follow_symlinks=False)
     publish_version(tmp_path / "index", "7.8.9")
     own = build("--build-arg", "VERSION=7.8.9", tag=f"{image}-own", context=tmp_path)
     with running(*HARDENED, image=own) as container:
