@@ -167,7 +167,7 @@ def _check_sidecar(path: Path, sidecar: Sidecar) -> None:
         f"fine_bits must be 0 or {codes.FINE_BITS}, not {sidecar.fine_bits!r}",
     )
     require(
-        isinstance(sidecar.rank_weight, int | float) and 0 <= sidecar.rank_weight <= 1000,
+        type(sidecar.rank_weight) in (int, float) and 0 <= sidecar.rank_weight <= 1000,
         f"rank_weight must be a number from 0 to 1000, not {sidecar.rank_weight!r}",
     )
     require(is_triple(sidecar.mean), "mean must be three numbers")

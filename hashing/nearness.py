@@ -2,6 +2,7 @@
 never saw (`trainer.evaluation.nearness`)."""
 
 import dataclasses
+import math
 
 SAME, ALIKE, FAR = "same", "alike", "far"
 
@@ -54,6 +55,8 @@ def _scale(name: str, value: object) -> Scale:
         same, alike = float(value["same"]), float(value["alike"])  # type: ignore[index]
         pairs = value.get("shares", [])  # type: ignore[attr-defined]
         shares = tuple((float(at), float(share)) for at, share in pairs)
+        if not math.isfinite(same + alike):
+            raise ValueError
     except (TypeError, KeyError, ValueError, AttributeError):
         raise ValueError(
             f"{name} must have the numbers same and alike, and pairs of numbers in shares"
