@@ -1,0 +1,109 @@
+"""JSON that a stranger sent: what it costs is bounded before it is parsed.
+
+Parsed JSON takes up to fifty times its bytes, so 32 MB of objects would take 2 GB and seconds.
+"""
+
+import dataclasses
+import json
+import re
+import secrets
+from typing import Any
+
+from machine.errors import Problem
+
+MOST_BYTES = 2**20
+"""Of the whole text, but for the text of one field.  The longest of what is asked, two lists of
+1000 names of folders, has half of it; to parse the worst takes some 50 ms and 30 MB."""
+
+
+class JsonError(Problem):
+    """The text is not parsed.  `kind` is for programs: `not_json` or `too_long`."""
+
+    def __init__(self, kind: str, reason: str):
+        super().__init__(reason)
+        self.kind = kind
+
+
+@dataclasses.dataclass(frozen=True)
+class Literal:
+    """A text as it stands in JSON, in place: neither copied nor parsed."""
+
+    raw: memoryview
+    """uint8 [bytes], what stands between the quotes, with its escapes."""
+
+    def text(self) -> str:
+        """What it means.  Raises JsonError."""
+        return _parsed(b'"' + self.raw + b'"')
+
+
+def read(body: bytes | bytearray, most: int = MOST_BYTES, apart: str | None = None) -> Any:
+    """The value of a JSON text.  Raises JsonError.
+
+    most: so many bytes the text may have.  apart: name of a field of the outermost object, letters
+    alone; its text does not count to these and comes as a `Literal`.  Of two such fields the last
+    one counts, as ever; that is a plain str, and only one may be long.
+    """
+    encoding = json.detect_encoding(body)
+    if not encoding.startswith("utf-8"):
+        body = _decoded(body, encoding).encode("utf-8", "surrogatepass")
+    place = _place(body, apart, most) if apart else None
+    if place is None:
+        _refuse_long(len(body), most, apart)
+        return _parsed(body)
+    start, end = place
+    _refuse_long(len(body) - (end - start), most, apart)
+    # No caller can guess what stands for the text that is cut out.
+    token = secrets.token_hex(16)
+    value = _parsed(body[:start] + token.encode() + body[end:], start)
+    if isinstance(value, dict) and value.get(apart) == token:
+        value[apart] = Literal(memoryview(body)[start:end])
+    return value
+
+
+def _place(body: bytes | bytearray, name: str, most: int) -> tuple[int, int] | None:
+    """Where the text of the field `name` begins and ends, without its quotes; None where none is
+    found that begins within `most` bytes.
+
+    Within a string there is no quote without a backslash before it, so what is found in valid JSON
+    is a field; and no invalid JSON becomes valid without the text, since it has no quote.
+    """
+    field = re.compile(rb'(?<!\\)"%b"[ \t\r\n]*:[ \t\r\n]*"' % name.encode()).search(body, 0, most)
+    if field is None:
+        return None
+    end = body.find(b'"', field.end())
+    is_whole = end >= 0 and not body.endswith(b"\\", field.end(), end)
+    return (field.end(), end) if is_whole else None
+
+
+def _refuse_long(size: int, most: int, apart: str | None) -> None:
+    if size > most:
+        beside = f" beside the text of {apart}" if apart else ""
+        raise JsonError(
+            "too_long",
+            f"the JSON may have {most // 1024} KB{beside}, not {size / 1024:.0f}; leave out what "
+            "is no field of the request",
+        )
+
+
+def _decoded(body: bytes | bytearray, encoding: str) -> str:
+    try:
+        return body.decode(encoding, "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise _not_json(str(error)) from None
+
+
+def _parsed(body: bytes | bytearray, cut: int | None = None) -> Any:
+    """cut: where a text was cut out, so that places behind it are not those of the caller."""
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise _not_json("it is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        is_in_place = cut is None or error.pos <= cut
+        raise _not_json(str(error) if is_in_place else f"{error.msg}, further on") from None
+    except ValueError as error:  # UnicodeDecodeError, absurdly long numbers
+        raise _not_json(str(error)) from None
+
+
+def _not_json(reason: str) -> JsonError:
+    return JsonError("not_json", reason.splitlines()[0][:200])

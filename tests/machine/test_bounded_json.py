@@ -1,0 +1,203 @@
+"""JSON as json.loads reads it, at a cost that is known before."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from machine.bounded_json import MOST_BYTES, JsonError, Literal, read
+from tests.running import ROOT
+
+
+def meant(value):
+    """A value with its literals as the texts that they mean."""
+    if isinstance(value, dict):
+        return {name: meant(inner) for name, inner in value.items()}
+    return value.text() if isinstance(value, Literal) else value
+
+
+def refused(body: bytes, **options) -> JsonError:
+    with pytest.raises(JsonError) as caught:
+        meant(read(body, **options))
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+texts = st.text() | st.sampled_from(['"', "\\", '\\"', 'image": "', '"image": "x"', "a" * 100])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
+    lambda inner: st.lists(inner) | st.dictionaries(texts | st.just("image"), inner),
+    max_leaves=8,
+)
+
+
+@given(values, st.booleans(), st.sampled_from([None, 1]), st.sampled_from(["utf-8", "utf-8-sig"]))
+def test_what_is_written_is_read_back(value, ascii_alone, indent, encoding):
+    text = json.dumps(value, ensure_ascii=ascii_alone, indent=indent)
+    body = text.encode(encoding, "surrogatepass")
+    assert meant(read(body, apart="image")) == read(body) == value
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ['"image"', ":", ",", "{", "}", "[", "]", '"', "\\", " ", "\n", "1", '"a"', "aGk=", "é"]
+        )
+    ).map("".join)
+)
+def test_what_json_does_not_read_is_refused_and_what_it_reads_is_the_same(text):
+    try:
+        wanted = json.loads(text)
+    except ValueError:
+        wanted = None
+    # A text that another one of the same field hides is not looked at.
+    if wanted is None and text.count('"image"') < 2:
+        assert text == "null" or refused(text.encode(), apart="image").kind == "not_json"
+    elif wanted is not None:
+        assert meant(read(text.encode(), apart="image")) == wanted
+
+
+def test_the_long_text_is_not_copied():
+    body = bytearray(b'{"a": 1, "image" :\n"' + b"A" * 1000 + b'", "b": 2}')
+    value = read(body, apart="image", most=100)
+    assert (value["a"], value["b"]) == (1, 2)
+    assert value["image"].raw.obj is body and value["image"].raw == b"A" * 1000
+
+
+def test_escapes_of_the_long_text_are_read_when_it_is_asked_what_it_means():
+    image = read(rb'{"image": "\/\u0041\n\\x"}', apart="image")["image"]
+    assert image.raw == rb"\/\u0041\n\\x" and image.text() == "/A\n\\x"
+
+
+@pytest.mark.parametrize("text", [b"a\nb", b"\xff", b"\xc3", rb"\x", rb"\u12", b"\0"])
+def test_a_long_text_that_is_none_is_refused_when_it_is_asked_what_it_means(text):
+    assert refused(b'{"image": "' + text + b'"}', apart="image").kind == "not_json"
+
+
+@pytest.mark.parametrize(
+    ("body", "image"),
+    [
+        (b'{"image": "first", "image": "last"}', "last"),
+        (b'{"image": "first", "image": 3}', 3),
+        (b'{"image": 3, "image": "last"}', "last"),
+        (rb'{"im\u0061ge": "escaped"}', "escaped"),
+        (rb'{"x": "\"image\": \"", "image": "last"}', "last"),
+        (rb'{"x\"image": "no", "image": "last"}', "last"),
+        (rb'{"image": "ends in \\"}', "ends in \\"),
+        (b'{"x": {"image": "inner"}, "image": "outer"}', "outer"),
+    ],
+)
+def test_which_text_is_the_fields(body, image):
+    assert meant(read(body, apart="image"))["image"] == image
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_every_encoding_that_json_detects(encoding):
+    body = '{"image": "aGk=", "shops": ["Größe"]}'.encode(encoding)
+    assert meant(read(body, apart="image")) == {"image": "aGk=", "shops": ["Größe"]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"x": "' + b"a" * 1000 + b'"}',
+        b'{"image": ["' + b"a" * 1000 + b'"]}',
+        b'{"x": {"image": "b"}, "image": "' + b"a" * 1000 + b'"}',
+        b'{"image": "a", "image": "' + b"a" * 1000 + b'"}',
+        b'{"image": "' + b'\\"' * 500 + b'"}',
+        b'{"image": "' + b"a" * 1000,
+        b" " * 1000 + b"{}",
+        b"[" * 1000,
+        b'{"image": "a"' + b" " * 1000 + b"}",
+        "{}".encode("utf-16") * 1000,
+    ],
+)
+def test_what_is_long_beside_the_long_text_is_refused_before_it_is_parsed(body):
+    error = refused(body, apart="image", most=500)
+    assert error.kind == "too_long" and "beside the text of image" in str(error)
+
+
+def test_how_much_there_may_be():
+    assert read(b'{"image": "%b"}' % (b"a" * 10_000), apart="image", most=48)
+    error = refused(b"[%b]" % (b" " * 2**20))
+    assert str(error).startswith("the JSON may have 1024 KB, not 1024; ")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[1,]", b"\xff\xfe{}", b"9" * 6000, b"[" * 10**6])
+def test_what_is_no_json_is_said_so(body):
+    assert refused(body).kind == "not_json"
+
+
+def test_a_mistake_behind_the_long_text_has_no_place_that_misleads():
+    assert str(refused(b'{"image": "aGk=", x}', apart="image")).endswith(", further on")
+    assert "(char 1)" in str(refused(b'{x, "image": "aGk="}', apart="image"))
+
+
+MEASURED = """
+import resource, sys, time
+from machine import bounded_json
+size = 33_000_000
+makers = [
+    lambda: b'[' + b'{},' * (size // 3) + b'{}]',
+    lambda: b'{"image": "aGk=", "x": [' + b'{"a":1},' * (size // 8) + b'0]}',
+    lambda: b'{' + b'"image":"",' * (size // 11) + b'"x":0}',
+    lambda: b'{' + b'"image" ' * (size // 8) + b'}',
+    lambda: b'"image"' + b' ' * size,
+    lambda: b'[' * size,
+    lambda: b'{"a":' * (size // 5),
+    lambda: b'{"image": "' + b'\\\\"' * (size // 2) + b'"}',
+    lambda: b'"' * size,
+    lambda: b'9' * size,
+    lambda: b'{"image": "' + b'\\\\/' * (size // 2) + b'"}',
+    lambda: b'{"image": "' + b'\\\\u0041' * (size // 6) + b'"}',
+    lambda: b'[' + b'[],' * (2**20 // 3 - 2) + b'0]',
+    lambda: b'[' + b'{"a":0},' * (2**20 // 8 - 2) + b'0]',
+    lambda: b'{' + b','.join(b'"%x":0' % i for i in range(2**20 // 10)) + b'}',
+]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+worst = 0.0
+for make in makers:
+    body = make()
+    start = time.process_time()
+    try:
+        value = bounded_json.read(body, apart="image")
+        if isinstance(value, dict) and isinstance(value.get("image"), bounded_json.Literal):
+            value["image"].text()
+    except bounded_json.JsonError:
+        pass
+    value = None
+    worst = max(worst, time.process_time() - start)
+print(worst, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def test_32_mb_of_anything_cost_tenths_of_a_second_and_some_copies_of_the_body():
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    seconds, megabytes = map(float, done.stdout.split())
+    assert seconds < 0.7 and megabytes < 250  # the body's own among them; 2 GB when it is parsed
+
+
+def test_a_photo_costs_less_than_to_parse_it():
+    body = b'{"top_k": 10, "image": "' + b"aGk=" * 60_000 + b'", "debug": true}'
+
+    def fastest(work) -> float:
+        times = []
+        for _ in range(50):
+            start = time.process_time()
+            work()
+            times.append(time.process_time() - start)
+        return min(times)
+
+    assert fastest(lambda: read(body, apart="image")) < fastest(lambda: json.loads(body)) / 2
+
+
+def test_the_bound_is_of_the_longest_request():
+    names = [f"{i:0255d}" for i in range(1000)]
+    body = json.dumps({"shops": names, "exclude_shops": names}).encode()
+    assert MOST_BYTES / 3 < len(body) < MOST_BYTES and read(body)["shops"] == names
