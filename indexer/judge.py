@@ -19,7 +19,7 @@ from machine.settings import SettingError
 from searcher.faiss_version import FaissVersion, open_version
 from searcher.index import Index
 from searcher.opened import Selection
-from searcher.report import Measure, Report, shown, store, stored
+from searcher.report import Measure, Report, digest_of, shown, store, stored
 from searcher.version import VersionError, model_of, now
 
 QUERIES = 200
@@ -81,8 +81,15 @@ def judge(
     The live version itself is compared with the one that was live before.  device: where pictures
     are hashed again; that of the indexing, since another one may flip bits.  progress: called as
     progress(done, total) with the pictures hashed again.
-    Raises VersionError when the version is damaged, ModelError, SettingError, OSError.
+    Raises Locked, VersionError when the version is damaged, ModelError, SettingError, OSError.
     """
+    with index.holding(version):
+        return _judge(index, version, thresholds, device, progress)
+
+
+def _judge(
+    index: Index, version: str, thresholds: Thresholds, device: str, progress: Progress
+) -> Report:
     folder = index.verified(version)
     candidate, other = open_version(folder), _other(index, version)
     spread = _spread(candidate)
@@ -99,6 +106,7 @@ def judge(
         measures=measures,
         refusals=[_sentence(measure) for measure in measures if measure.refused],
         rolled_back=_rolled_back(folder),
+        manifest=digest_of(folder),
     )
     store(index, report)
     return report

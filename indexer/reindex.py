@@ -15,7 +15,7 @@ from indexer.outcome import DONE, NOTHING_NEW, REFUSED, Event, Outcome, Tell
 from indexer.pipeline import IndexingError, Order, Progress, Summary, index_catalogue
 from searcher import milvus, milvus_publish, report, switch
 from searcher.report import Report
-from searcher.version import VersionError
+from searcher.version import VersionError, read_manifest
 
 _SCRIPT = Path(__file__).with_name("extract_datalake.sh")
 
@@ -51,37 +51,47 @@ def reindex(plan: Plan, tell: Tell = lambda event: None) -> Outcome:
             tell(Event("extract", message=f"listing {plan.datalake}"))
             tell(Event("extract", message=extract(plan.datalake, plan.order.database)))
         summary = _index(plan, tell)
-        version, live = summary.manifest.version, index.live()
-        if live == version:
-            if refused := switch.refusals(index):
-                raise VersionError(
-                    f"version {live} is live and holds just this catalogue, but {refused}; mend "
-                    "that, or `efiss rollback` makes the version before live"
-                )
-            index.note_reindexed()
-            message = f"version {live} is live and holds just this catalogue"
-            return Outcome(NOTHING_NEW, version, live, message, report.stored(index.root / version))
-        if not summary.is_new and not plan.force and _was_rolled_back(index.root / version):
-            message = (
-                f"version {version} holds just this catalogue, and somebody rolled back from it: "
-                f"`efiss activate {version}` or --force takes it all the same"
+        version = summary.manifest.version
+        with index.holding(version) as folder:
+            if read_manifest(folder) != summary.manifest:
+                raise VersionError(f"version {version} was replaced by another process; try again")
+            return _bring_live(plan, folder, summary.is_new, tell)
+
+
+def _bring_live(plan: Plan, folder: Path, is_new: bool, tell: Tell) -> Outcome:
+    """What becomes of the version in `folder`, which nobody can replace meanwhile."""
+    index, version = plan.order.index, folder.name
+    live = index.live()
+    if live == version:
+        if refused := switch.refusals(index):
+            raise VersionError(
+                f"version {live} is live and holds just this catalogue, but {refused}; mend "
+                "that, or `efiss rollback` makes the version before live"
             )
-            return Outcome(REFUSED, version, live, message, report.stored(index.root / version))
-        if plan.where:
-            tell(Event("publish", message=f"publishing {version} in Milvus"))
-            milvus_publish.publish(index, version, plan.where, False, _counting("publish", tell))
-        judged = _check(plan, version, tell)
-        if judged.verdict == report.REFUSED:
-            message = f"version {version} stays off: {'; '.join(judged.refusals)}"
-            _prune(plan, tell)  # or a catalogue that is refused every night fills the disk
-            return Outcome(REFUSED, version, live, message, judged)
-        tell(Event("activate", message=f"switching from {live or 'none'} to {version}"))
-        done = switch.activate(index, version, plan.where, plan.wait)
         index.note_reindexed()
-        followed = f"{done.workers} workers answer" if done.workers else "no service follows now"
-        tell(Event("activate", message=f"version {version} is live, {followed}"))
-        _prune(plan, tell)
-        return Outcome(DONE, version, done.before, f"version {version} is live", judged)
+        message = f"version {live} is live and holds just this catalogue"
+        return Outcome(NOTHING_NEW, version, live, message, report.stored(folder))
+    if not is_new and not plan.force and _was_rolled_back(folder):
+        message = (
+            f"version {version} holds just this catalogue, and somebody rolled back from it: "
+            f"`efiss activate {version}` or --force takes it all the same"
+        )
+        return Outcome(REFUSED, version, live, message, report.stored(folder))
+    if plan.where:
+        tell(Event("publish", message=f"publishing {version} in Milvus"))
+        milvus_publish.publish(index, version, plan.where, False, _counting("publish", tell))
+    judged = _check(plan, version, tell)
+    if judged.verdict == report.REFUSED:
+        message = f"version {version} stays off: {'; '.join(judged.refusals)}"
+        _prune(plan, tell)  # or a catalogue that is refused every night fills the disk
+        return Outcome(REFUSED, version, live, message, judged)
+    tell(Event("activate", message=f"switching from {live or 'none'} to {version}"))
+    done = switch.activate(index, version, plan.where, plan.wait)
+    index.note_reindexed()
+    followed = f"{done.workers} workers answer" if done.workers else "no service follows now"
+    tell(Event("activate", message=f"version {version} is live, {followed}"))
+    _prune(plan, tell)
+    return Outcome(DONE, version, done.before, f"version {version} is live", judged)
 
 
 def extract(datalake: Path, database: Path) -> str:

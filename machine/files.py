@@ -27,7 +27,7 @@ def written_whole(path: Path, staged: Path | None = None) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):  # there is no folder that it could be in
             staged.unlink()
         if isinstance(error, OSError) and error.filename in (None, str(staged)):
-            error.filename = str(path)  # what a person asked for; a full disk names no file at all
+            error.filename = str(path)  # what a person asked for
         raise
     sync_folder(path.parent)
 
@@ -42,10 +42,14 @@ def write_whole(path: Path, data: bytes, staged: Path | None = None) -> None:
 def written_synced(path: Path) -> Iterator[BinaryIO]:
     """A file to write, fsynced at the end of the block; for files of a folder that others read only
     once it is renamed as a whole.  Raises OSError."""
-    with open(path, "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(path, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk names no file at all
+        raise
 
 
 def write_synced(path: Path, data: bytes | memoryview) -> None:

@@ -9,6 +9,8 @@ index/
     .new-1.1.0/             a version being written; renamed when it is complete
     .old-1.1.0/             a version being replaced by one of the same number
     .gone-1.1.0/            a version being removed
+    .CURRENT.new .before.new    what a switch is about to rename to its place
+    .CURRENT.back .before.back  what a switch that fails renames back
     .lock .switching .reindexing .opening   locks, which end with the process that holds them
 """
 
@@ -17,10 +19,11 @@ import dataclasses
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
-from machine.files import sync_folder, write_whole
+from machine.files import place_whole, sync_folder, write_synced
 from searcher.version import MANIFEST, VersionError, is_number, parse, verify
 
 STAGED, OLD, GONE = ".new-", ".old-", ".gone-"
@@ -82,24 +85,21 @@ class Index:
     def check_new(self, version: str, replace: bool = False) -> None:
         """Raise VersionError unless a version of this name can be published."""
         parse(version)
-        if version == self.live():
-            raise VersionError(
-                f"version {version} is live and is not replaced; choose a new number"
-            )
-        if (self.root / version).exists() and not replace:
+        if (self.root / version).exists() and not replace and version != self.live():
             raise VersionError(
                 f"version {version} exists in {self.root}; choose a new number, or have it "
                 "replaced by `efiss index --force`"
             )
+        with self.giving_up(version, "replaced; choose a new number"):
+            return
 
     def remove(self, version: str) -> None:
         """Remove a version that is not live; to be called inside `writing()`.  A kill at any moment
-        leaves it whole or gone.  Raises VersionError, OSError."""
+        leaves it whole or gone.  Raises Locked, VersionError, OSError."""
         folder = self.folder(version)
-        if version == self.live():
-            raise VersionError(f"version {version} is live and is not removed")
-        os.rename(folder, self.root / (GONE + version))
-        sync_folder(self.root)
+        with self.giving_up(version, "removed"):
+            os.rename(folder, self.root / (GONE + version))
+            sync_folder(self.root)
         self.clear_up()
 
     def clear_up(self) -> None:
@@ -140,31 +140,58 @@ class Index:
         was live until now.  Raises VersionError, and leaves the live version as it is, when
         anything is wrong with it.  `searcher.switch` sees it through to the workers.
         """
-        folder = self.folder(version)
-        if problems := verify(folder):
-            raise VersionError(
-                f"version {version} is damaged and stays off: " + "; ".join(problems)
-            )
-        was_live = self.live()
-        if way_back is None:
-            way_back = self.before()
-            if was_live is not None and was_live != version:
-                way_back = [*way_back, was_live]
-        self.make_live(version, way_back)
+        with self.holding(version) as folder:
+            if problems := verify(folder):
+                raise VersionError(
+                    f"version {version} is damaged and stays off: " + "; ".join(problems)
+                )
+            was_live = self.live()
+            if way_back is None:
+                way_back = self.before()
+                if was_live is not None and was_live != version:
+                    way_back = [*way_back, was_live]
+            self.make_live(version, way_back)
         return was_live
 
     def make_live(self, version: str | None, way_back: list[str]) -> None:
         """Write CURRENT and the way back, without a look at the version; None: no version is
-        live."""
+        live.  Raises OSError."""
+        with self._prepared(version, way_back, "new") as place:
+            place()
+
+    def ready_to_stay(self) -> contextlib.AbstractContextManager[Callable[[], None]]:
+        """Inside, the function that it gives makes live again what is live now, with its way back:
+        it only renames, which a full disk does not hinder.  Raises OSError."""
+        return self._prepared(self.live(), self.before(), "back")
+
+    @contextlib.contextmanager
+    def _prepared(
+        self, version: str | None, way_back: list[str], mark: str
+    ) -> Iterator[Callable[[], None]]:
+        """CURRENT and the way back, written beside their places; the function renames them."""
         way_back = way_back[-MOST_BEFORE:]
-        files = [(_BEFORE, way_back), (_CURRENT, [version] if version else [])]
-        # Killed between the two, the way back may hold a version too many, but never lacks one.
-        for name, lines in files if len(way_back) >= len(self._read_before()) else reversed(files):
-            if lines:
-                write_whole(self.root / name, "".join(f"{line}\n" for line in lines).encode())
-            else:
-                (self.root / name).unlink(missing_ok=True)
-                sync_folder(self.root)
+        texts = {_BEFORE: way_back, _CURRENT: [version] if version else []}
+        staged = {name: self.root / f".{name.removeprefix('.')}.{mark}" for name in texts}
+
+        def place() -> None:
+            # Killed between the two, the way back may hold a version too many, but never lacks one.
+            is_longer = len(way_back) >= len(self._read_before())
+            for name in (_BEFORE, _CURRENT) if is_longer else (_CURRENT, _BEFORE):
+                if texts[name]:
+                    place_whole(staged[name], self.root / name)
+                else:
+                    (self.root / name).unlink(missing_ok=True)
+                    sync_folder(self.root)
+
+        try:
+            for name, lines in texts.items():
+                if lines:
+                    write_synced(staged[name], "".join(f"{line}\n" for line in lines).encode())
+            yield place
+        finally:
+            for file in staged.values():
+                with contextlib.suppress(OSError):
+                    file.unlink()
 
     def _read_before(self) -> list[str]:
         try:
@@ -220,6 +247,55 @@ class Index:
             return True
 
     @contextlib.contextmanager
+    def holding(self, version: str) -> Iterator[Path]:
+        """Keep a version from being replaced and removed, while it is judged or activated; gives
+        its folder.  Several may hold it at once.  Raises Locked, VersionError."""
+        path = self.folder(version) / MANIFEST
+        changing = f"version {version} is being replaced or removed; wait until that has ended"
+        with contextlib.ExitStack() as held:
+            try:
+                manifest = held.enter_context(open(path, "rb"))
+                _lock(manifest, fcntl.LOCK_SH, changing)
+                is_that = os.path.samestat(os.fstat(manifest.fileno()), os.stat(path))
+            except FileNotFoundError:
+                is_that = False
+            if not is_that:  # it went before the lock was held
+                raise Locked(changing)
+            yield path.parent
+
+    def is_held(self, version: str) -> bool:
+        """Whether a process keeps it from being replaced and removed."""
+        try:
+            with self._changing(version):
+                return False
+        except Locked:
+            return True
+
+    @contextlib.contextmanager
+    def giving_up(self, version: str, as_what: str) -> Iterator[None]:
+        """Have a version for oneself, to replace or remove it; nobody can judge or activate it
+        meanwhile.  as_what: what does not become of it when it is live.  Raises Locked,
+        VersionError."""
+        self._check_not_live(version, as_what)
+        with self._changing(version):
+            self._check_not_live(version, as_what)  # it may be by now
+            yield
+
+    def _check_not_live(self, version: str, as_what: str) -> None:
+        if version == self.live():
+            raise VersionError(f"version {version} is live and is not {as_what}")
+
+    @contextlib.contextmanager
+    def _changing(self, version: str) -> Iterator[None]:
+        # The lock is the manifest's: a version that is renamed takes it along.
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # no version at all
+                manifest = held.enter_context(open(self.root / version / MANIFEST, "r+b"))
+                in_use = f"version {version} is being checked or activated; wait until it has ended"
+                _lock(manifest, fcntl.LOCK_EX, in_use)
+            yield
+
+    @contextlib.contextmanager
     def _locked(self, name: str, held: str) -> Iterator[None]:
         """held: what to say when another process holds the lock."""
         try:
@@ -228,8 +304,13 @@ class Index:
         except OSError as error:
             raise VersionError(f"{self.root} cannot be written: {error.strerror}") from error
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Locked(held) from None
+            _lock(lock, fcntl.LOCK_EX, held)
             yield
+
+
+def _lock(file: IO, kind: int, held: str) -> None:
+    """held: what to say when another process holds the lock."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Locked(held) from None

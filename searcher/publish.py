@@ -121,12 +121,12 @@ def publish(index: Index, version: str, contents: Contents, replace: bool = Fals
         manifest = _write_version(staged, index, version, contents)
         if problems := verify(staged, version):
             raise VersionError(f"version {version} was not written well: " + "; ".join(problems))
-        index.check_new(version, replace)  # it may have been activated meanwhile
         place = index.root / version
-        if place.exists():
-            os.rename(place, index.root / (OLD + version))
-        os.rename(staged, place)
-        sync_folder(index.root)
+        with index.giving_up(version, "replaced; choose a new number"):  # as it may be by now
+            if place.exists():
+                os.rename(place, index.root / (OLD + version))
+            os.rename(staged, place)
+            sync_folder(index.root)
     finally:
         index.clear_up()
     return manifest

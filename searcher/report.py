@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from machine.files import write_whole
+from machine.files import sha256_of, write_whole
 from searcher.index import Index
-from searcher.version import REPORT, VersionError, now
+from searcher.version import MANIFEST, REPORT, VersionError, now
 
 PASSED, REFUSED, FORCED, UNJUDGED = "passed", "refused", "forced", "unjudged"
 
@@ -37,13 +37,15 @@ class Report:
     created: str
     """UTC, ISO 8601."""
     measures: list[Measure]
-    """None of a version that was never judged, of which only `rolled_back` is known."""
+    """None of a version that was not judged, of which only `rolled_back` may be known."""
     refusals: list[str]
     """Sentences."""
     forced: str | None = None
     """When somebody overrode the refusals, UTC, ISO 8601."""
     rolled_back: str | None = None
     """When somebody went back from it to the version before, UTC, ISO 8601."""
+    manifest: str | None = None
+    """SHA-256 of the manifest of what was judged; None in reports of older programs."""
 
     @property
     def verdict(self) -> str:
@@ -59,7 +61,8 @@ class Report:
 
 
 def stored(folder: Path) -> Report | None:
-    """The report that the version in `folder` has, None without one.  Raises VersionError."""
+    """The report that the version in `folder` has, None without one.  One that was not made of
+    this very version, or does not say so, is no judgement of it.  Raises VersionError."""
     path = folder / REPORT
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -72,11 +75,19 @@ def stored(folder: Path) -> Report | None:
     try:
         values.pop("verdict")
         measures = [Measure(**measure) for measure in values.pop("measures")]
-        return Report(measures=measures, **values)
+        report = Report(measures=measures, **values)
     except (AttributeError, KeyError, TypeError) as error:
         raise VersionError(
             f"the report of {folder} is damaged ({error!r}); run `efiss check {folder.name}` again"
         ) from error
+    if report.manifest == digest_of(folder):
+        return report
+    return dataclasses.replace(report, measures=[], refusals=[], forced=None)
+
+
+def digest_of(folder: Path) -> str:
+    """What a version's report is bound to: SHA-256 of the manifest, which names all else."""
+    return sha256_of(folder / MANIFEST)
 
 
 def store(index: Index, report: Report) -> None:
@@ -101,8 +112,10 @@ def force(index: Index, version: str) -> Report | None:
 def roll_back(index: Index, version: str) -> None:
     """Record that somebody went back from a version.  Raises VersionError, OSError."""
     moment = now()
-    report = stored(index.folder(version)) or Report(version, None, moment, [], [])
-    store(index, dataclasses.replace(report, rolled_back=moment))
+    folder = index.folder(version)
+    report = stored(folder) or Report(version, None, moment, [], [])
+    manifest = digest_of(folder)
+    store(index, dataclasses.replace(report, rolled_back=moment, manifest=manifest))
 
 
 def shown(value: float | None, unit: str) -> str:

@@ -41,10 +41,10 @@ def activate(
     again.  force: whether a version that was judged unfit is taken, which is recorded in it.
     Raises Unfit, VersionError, milvus.Unavailable, OSError.
     """
-    with index.switching():
+    with index.switching(), index.holding(version) as folder:
         if force:
             report.force(index, version)
-        judged = report.stored(index.folder(version))
+        judged = report.stored(folder)
         if judged and judged.verdict == report.REFUSED:
             raise Unfit(
                 f"version {version} was judged unfit and stays off: {'; '.join(judged.refusals)}; "
@@ -66,9 +66,11 @@ def roll_back(
                 "activate one by its number"
             )
         done = _switch(index, way_back[-1], way_back[:-1], where, seconds)
-        if done.before in index.versions():
-            with contextlib.suppress(VersionError):  # a damaged report does not undo the way back
-                report.roll_back(index, done.before)
+        # A damaged report, or one that finds no room, does not undo the way back.
+        with contextlib.suppress(VersionError, OSError):
+            if done.before in index.versions():
+                with index.holding(done.before):
+                    report.roll_back(index, done.before)
         return done
 
 
@@ -79,22 +81,22 @@ def _switch(
     where: milvus.Place | None,
     seconds: float,
 ) -> Switch:
-    was_back = index.before()
     if where:
         milvus.check(index.folder(version), where)
     was_live, was_activated = index.live(), index.activation()
-    try:
-        index.activate(version, way_back)
-        workers = _wait(index, seconds)
-        if where:
-            milvus_publish.point_alias(where, version)
-    except BaseException as error:  # also when the operator loses patience
-        if index.activation() != was_activated:
-            index.make_live(was_live, was_back)
-        if not isinstance(error, _NotFollowed):
-            raise
-        stays = f"{was_live} stays live" if was_live else "no version is live"
-        raise VersionError(f"version {version} was taken back and {stays}: {error}") from None
+    with index.ready_to_stay() as stay:
+        try:
+            index.activate(version, way_back)
+            workers = _wait(index, seconds)
+            if where:
+                milvus_publish.point_alias(where, version)
+        except BaseException as error:  # also when the operator loses patience
+            if index.activation() != was_activated:
+                stay()
+            if not isinstance(error, _NotFollowed):
+                raise
+            stays = f"{was_live} stays live" if was_live else "no version is live"
+            raise VersionError(f"version {version} was taken back and {stays}: {error}") from None
     return Switch(version, was_live, workers)
 
 
@@ -147,7 +149,8 @@ def _refusals(words: list[acknowledgements.Word]) -> str:
 
 def _in_use(index: Index) -> dict[str, str]:
     """The versions that must stay, and why."""
-    reasons: dict[str, str] = {}
+    held = filter(index.is_held, index.versions())
+    reasons = dict.fromkeys(held, "it is being checked or activated")
     for word in acknowledgements.alive(index):
         reasons |= dict.fromkeys(word.pinned, "requests to a running service name it")
         reasons[word.version] = "a worker answers from it"

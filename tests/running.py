@@ -11,11 +11,12 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import psutil
+import pytest
 from click.testing import CliRunner
 
 from efiss.cli import main
@@ -66,6 +67,22 @@ def wait_for(happened: Callable[[], T], seconds: float = 60) -> T:
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.1)
     return given
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[None]:
+    """A new folder that is a disk of this size (`260k`, `4m`); the test is skipped where that may
+    not be."""
+    if os.geteuid() != 0 or not shutil.which("mount"):
+        pytest.skip("only root can mount")
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("mounting a small disk is not allowed here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
 
 
 def free_block() -> int:

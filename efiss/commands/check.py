@@ -37,10 +37,11 @@ def check(version: str, config: Path, device: str, force: bool, index_root: Path
     torch.set_num_threads(1)  # the workers are the parallelism
     thresholds = judge.read_thresholds(config)
     index = Index(index_root)
-    with PictureBar("hashing again") as bar:
-        report = judge.judge(index, version, thresholds, device, bar.show)
-    if force:
-        report = reports.force(index, version) or report
+    with index.holding(version):
+        with PictureBar("hashing again") as bar:
+            report = judge.judge(index, version, thresholds, device, bar.show)
+        if force:
+            report = reports.force(index, version) or report
     click.echo(table(report))
     if report.verdict == reports.REFUSED:
         raise SystemExit(REFUSED)

@@ -1,5 +1,7 @@
 """Judging a version: what is measured, what is refused, and what the report keeps."""
 
+import hashlib
+import json
 import os
 import re
 from pathlib import Path
@@ -404,6 +406,43 @@ def test_a_refused_version_goes_live_only_by_force_which_is_recorded(publish_cod
     assert forced.verdict == report.FORCED and forced.forced is not None
     switch.activate(Index(INDEX), "1.0.0")  # once is enough
     assert report.stored(folder) == forced
+
+
+def test_a_version_is_not_replaced_while_it_is_judged(publish, publish_version):
+    """`efiss index --force 1.0.0` beside `efiss check 1.0.0`: the report is of what is there."""
+    folder = publish("1.0.0", pictures(20))
+    tried = []
+
+    def replace(done, total):
+        if not tried:
+            with pytest.raises(
+                VersionError, match=r"version 1\.0\.0 is being checked or activated"
+            ):
+                publish_version(INDEX, "1.0.0", replace=True)
+            tried.append(done)
+
+    found = judge.judge(Index(INDEX), "1.0.0", LENIENT, progress=replace)
+    assert tried == [0] and figures(found)["rows"] == (20, None)
+    assert report.stored(folder) == found
+    publish_version(INDEX, "1.0.0", replace=True)
+    assert report.stored(folder) is None
+
+
+@pytest.mark.parametrize("digest", ["0" * 64, None], ids=["of another build", "of before"])
+def test_a_report_that_is_not_of_this_very_version_counts_as_none(publish_codes, digest):
+    """But that somebody went back from the version stays known."""
+    folder = publish_codes("1.0.0", random_codes(3))
+    judged("1.0.0", Thresholds())
+    values = json.loads((folder / "check.json").read_text())
+    assert values["manifest"] == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    values |= {"manifest": digest, "rolled_back": "2026-11-24T03:00:00+00:00"}
+    if digest is None:
+        del values["manifest"]
+    (folder / "check.json").write_text(json.dumps(values))
+    found = report.stored(folder)
+    assert (found.verdict, found.rolled_back) == (report.UNJUDGED, "2026-11-24T03:00:00+00:00")
+    assert switch.activate(Index(INDEX), "1.0.0").version == "1.0.0"
+    assert judged("1.0.0", Thresholds()).verdict == report.REFUSED == report.stored(folder).verdict
 
 
 def test_what_passed_needs_no_force_and_records_none(publish_codes):

@@ -277,6 +277,33 @@ def test_while_a_version_is_built_it_does_not_begin(plan):
         reindex(plan)
 
 
+def test_from_the_check_on_its_version_is_not_replaced(plan, publish_version):
+    """`efiss index --force 1.0.0` at every step."""
+    said = {}
+
+    def replace(event):
+        if event.step in ("check", "activate", "prune") and event.step not in said:
+            with pytest.raises(VersionError) as caught:
+                publish_version(INDEX, "1.0.0", replace=True)
+            said[event.step] = str(caught.value)
+
+    assert reindex(plan, replace).report.measures[0].value == PICTURES
+    is_held = "version 1.0.0 is being checked or activated; wait until it has ended"
+    is_live = "version 1.0.0 is live and is not replaced; choose a new number"
+    assert said == {"check": is_held, "activate": is_held, "prune": is_live}
+    assert open_version(INDEX / "1.0.0").manifest.rows == PICTURES
+
+
+def test_a_version_that_is_replaced_before_its_check_does_not_go_live(plan, publish_version):
+    def replace(event):
+        if event.message.startswith("version 1.0.0 built"):
+            publish_version(INDEX, "1.0.0", replace=True)
+
+    with pytest.raises(VersionError, match=r"1\.0\.0 was replaced by another process; try again"):
+        reindex(plan, replace)
+    assert states() == (None, ["1.0.0"])
+
+
 def test_while_the_live_version_changes_it_does_not_activate_and_goes_on_later(plan):
     with (
         Index(INDEX).switching(),

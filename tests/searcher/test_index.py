@@ -1,6 +1,7 @@
 """The index folder: which versions there are, which one is live, and one process at a time."""
 
 import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from searcher.index import Index
+from searcher import open_version
+from searcher.index import Index, Locked
 from searcher.version import VersionError
 from tests.searcher.folder import entries
 
@@ -119,6 +121,66 @@ def test_one_process_at_a_time(root):
 def test_one_thread_at_a_time(root):
     with Index(root).writing():
         building_is_refused(root, "another process is building")
+
+
+HOLDING = """
+import sys
+from pathlib import Path
+from searcher import open_version
+from searcher.index import Index, Locked
+with Index(Path(sys.argv[1])).holding("1.1.0"):
+    print("in", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_version_that_another_process_holds_stays_until_that_process_ends(root, publish_version):
+    """As `efiss check 1.1.0` and `efiss activate 1.1.0` hold it, in a container or out of one."""
+    command = [sys.executable, "-c", HOLDING, root]
+    held = r"version 1\.1\.0 is being checked or activated; wait until it has ended"
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    ) as other:
+        assert other.stdout.readline() == b"in\n"
+        with Index(root).holding("1.1.0"), Index(root).holding("1.0.0"):
+            pass  # with others
+        for replace_or_remove in (
+            lambda: publish_version(root, "1.1.0", replace=True),
+            lambda: Index(root).remove("1.1.0"),
+        ):
+            with pytest.raises(Locked, match=held):
+                replace_or_remove()
+        with pytest.raises(VersionError, match=r"1\.1\.0 exists in .*; choose a new number"):
+            Index(root).check_new("1.1.0")
+        assert open_version(root / "1.1.0").manifest.rows == 10
+        os.kill(other.pid, signal.SIGKILL)
+        other.wait()
+    publish_version(root, "1.1.0", replace=True)
+    assert open_version(root / "1.1.0").manifest.rows == 3
+
+
+def test_a_version_that_is_replaced_is_not_held(root):
+    changing = r"version 1\.1\.0 is being replaced or removed"
+    with Index(root).giving_up("1.1.0", "replaced"), pytest.raises(Locked, match=changing):
+        Index(root).activate("1.1.0")
+    assert Index(root).live() == "1.0.0"
+
+
+@pytest.mark.parametrize("has_another", [True, False])
+def test_a_version_that_goes_before_it_is_held_is_not_held(root, monkeypatch, has_another):
+    """Replaced or removed between a look at its name and the lock."""
+
+    def too_late(file, kind):
+        os.rename(root / "1.1.0", root / ".old-1.1.0")
+        if has_another:
+            shutil.copytree(root / "1.0.0", root / "1.1.0")
+
+    monkeypatch.setattr(fcntl, "flock", too_late)
+    with (
+        pytest.raises(Locked, match=r"version 1\.1\.0 is being replaced or removed"),
+        Index(root).holding("1.1.0"),
+    ):
+        pass
 
 
 def test_a_file_cannot_be_written_into(tmp_path):

@@ -23,6 +23,7 @@ from searcher import columns, open_version
 from searcher.index import Index
 from searcher.publish import Contents, publish
 from searcher.version import VersionError, verify
+from tests.running import small_disk
 from tests.searcher.folder import CODES, FILES, OTHER_CODES, describe, entries
 
 # -- what is published ---------------------------------------------------------------------------
@@ -321,21 +322,6 @@ def test_between_the_two_renames_of_a_replacement(root, publish_version):
     np.testing.assert_array_equal(open_version(root / "1.1.0").code(0), OTHER_CODES[0])
 
 
-@contextlib.contextmanager
-def small_disk(folder, size):
-    folder.mkdir()
-    mounting = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True
-    )
-    if mounting.returncode:
-        pytest.skip("mounting a small disk is not allowed here")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="only root can mount")
 @pytest.mark.parametrize("kilobytes", [180, 260, 420, 560])
 def test_a_full_disk(publish_version, tmp_path, kilobytes):
     """The disk is full in the index, in the paths, in other columns: always the same end."""

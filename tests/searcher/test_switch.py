@@ -1,9 +1,11 @@
 """Activating, going back and removing: with workers that follow, refuse, hang or are elsewhere."""
 
+import contextlib
 import functools
 import json
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -14,11 +16,14 @@ from pathlib import Path
 
 import pytest
 
+import searcher.index
+import searcher.publish
 from searcher import acknowledgements, switch
 from searcher.index import Index
 from searcher.live import Follower
-from searcher.version import VersionError
-from tests.running import ROOT, wait_for
+from searcher.version import VersionError, verify
+from tests.running import ROOT, small_disk, wait_for
+from tests.searcher.folder import entries
 
 NAMES = ["1.0.0", "1.1.0", "1.2.0", "1.3.0"]
 
@@ -166,6 +171,111 @@ def test_what_an_operator_interrupts_is_taken_back(root, worker):
     assert Index(root).live() == "1.0.0"
 
 
+def test_what_is_being_activated_is_not_replaced_nor_is_what_has_become_live(
+    root, publish_version, monkeypatch
+):
+    """`efiss index --force 1.1.0` beside `efiss activate 1.1.0`, while that verifies and while it
+    waits for the workers."""
+    said = []
+
+    def beside(do):
+        def replace_and_do(*arguments):
+            with pytest.raises(VersionError) as caught:
+                publish_version(root, "1.1.0", replace=True)
+            said.append(str(caught.value))
+            return do(*arguments)
+
+        return replace_and_do
+
+    monkeypatch.setattr(searcher.index, "verify", beside(searcher.index.verify))
+    monkeypatch.setattr(switch, "_wait", beside(switch._wait))
+    published = (root / "1.1.0" / "manifest.json").read_bytes()
+    switch.activate(Index(root), "1.1.0")
+    assert said == [
+        "version 1.1.0 is being checked or activated; wait until it has ended",
+        "version 1.1.0 is live and is not replaced; choose a new number",
+    ]
+    assert (root / "1.1.0" / "manifest.json").read_bytes() == published
+
+
+def test_what_goes_live_while_its_successor_is_written_is_not_replaced(
+    root, publish_version, monkeypatch
+):
+    """The other way round: it is activated when the one to replace it is almost there."""
+    monkeypatch.setattr(searcher.publish, "verify", lambda *_: Index(root).activate("1.1.0") and [])
+    Index(root).activate("1.0.0")
+    with pytest.raises(VersionError, match=r"1\.1\.0 is live and is not replaced; choose a new"):
+        publish_version(root, "1.1.0", replace=True)
+    assert Index(root).live() == "1.1.0" and verify(root / "1.1.0") == []
+
+
+def fill(disk: Path) -> None:
+    with contextlib.suppress(OSError), open(disk / "filler", "wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("was_live", "back"),
+    [([], False), (["1.0.0"], False), (["1.0.0", "1.2.0"], False), (["1.0.0", "1.2.0"], True)],
+)
+def test_on_a_disk_that_becomes_full_it_is_taken_back_as_well(
+    published, tmp_path, monkeypatch, was_live, back
+):
+    """A worker fills the disk and does not follow."""
+    root = tmp_path / "index"
+    with small_disk(root, "4m"):
+        subprocess.run(["cp", "--recursive", f"{published}/.", root], check=True)
+        for name in was_live:
+            Index(root).activate(name)
+
+        def wait(*_):
+            fill(root)
+            with pytest.raises(OSError, match="No space left on device"):
+                (root / "more").write_bytes(bytes(4096))
+            raise switch._NotFollowed("its disk is full")
+
+        monkeypatch.setattr(switch, "_wait", wait)
+        stays = f"{was_live[-1]} stays live" if was_live else "no version is live"
+        with pytest.raises(VersionError, match=f"was taken back and {stays}: its disk is full"):
+            switch.roll_back(Index(root)) if back else switch.activate(Index(root), "1.1.0")
+        assert (Index(root).live(), Index(root).before()) == (
+            was_live[-1] if was_live else None,
+            was_live[:-1],
+        )
+        assert not [name for name in entries(root) if name.endswith((".new", ".back"))]
+
+
+def test_files_that_cannot_grow_do_not_keep_it_from_being_taken_back(root, monkeypatch):
+    """The same where nobody may mount a disk."""
+    Index(root).activate("1.0.0")
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def wait(*_):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        raise switch._NotFollowed("its disk is full")
+
+    monkeypatch.setattr(switch, "_wait", wait)
+    try:
+        with pytest.raises(VersionError, match=r"1\.0\.0 stays live"):
+            switch.activate(Index(root), "1.1.0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert (Index(root).live(), Index(root).before()) == ("1.0.0", [])
+
+
+def test_on_a_full_disk_nothing_is_activated(root, monkeypatch):
+    Index(root).activate("1.0.0")
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            switch.activate(Index(root), "1.1.0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert (Index(root).live(), Index(root).before()) == ("1.0.0", [])
+
+
 def test_one_switch_at_a_time(root):
     with Index(root).switching(), pytest.raises(VersionError, match="another process is changing"):
         switch.activate(Index(root), "1.0.0")
@@ -217,10 +327,11 @@ def test_a_damaged_version_is_not_gone_back_to(root):
 
 
 KILLED = """
-import itertools, os, signal, sys
+import contextlib, itertools, os, signal, sys
 from pathlib import Path
 from searcher import switch
 from searcher.index import Index
+from searcher.version import VersionError
 calls = itertools.count(1)
 def killing(call):
     def wrapped(*args, **options):
@@ -231,15 +342,21 @@ def killing(call):
 for name in ("replace", "fsync"):
     setattr(os, name, killing(getattr(os, name)))
 index = Index(Path(sys.argv[1]))
-switch.roll_back(index) if sys.argv[3] == "back" else switch.activate(index, sys.argv[3])
+what, *refused = sys.argv[3].split()
+def refuse(*_):
+    raise switch._NotFollowed("a worker refused it")
+if refused:
+    switch._wait = refuse
+with contextlib.suppress(VersionError):
+    switch.roll_back(index) if what == "back" else switch.activate(index, what)
 """
 
 
 @pytest.mark.slow("a process for every step")
-@pytest.mark.parametrize("what", ["1.3.0", "back"])
+@pytest.mark.parametrize("what", ["1.3.0", "1.3.0 refused", "back", "back refused"])
 def test_killed_at_any_step_it_is_done_or_not_and_the_way_back_is_whole(root, what):
     done = False
-    for step in range(1, 20):
+    for step in range(1, 30):
         for name in NAMES[:3]:
             Index(root).make_live(name, NAMES[: NAMES.index(name)])
         ended = subprocess.run([sys.executable, "-c", KILLED, root, str(step), what], cwd=ROOT)
@@ -253,7 +370,10 @@ def test_killed_at_any_step_it_is_done_or_not_and_the_way_back_is_whole(root, wh
             break
         assert ended.returncode == -signal.SIGKILL
     assert done and step > 4
-    assert Index(root).live() == ("1.1.0" if what == "back" else "1.3.0")
+    ends = {"1.3.0": "1.3.0", "back": "1.1.0"}
+    assert Index(root).live() == ends.get(what, "1.2.0")
+    switch.activate(Index(root), "1.3.0")  # nothing that was left stands in the way
+    assert not [name for name in entries(root) if name.endswith((".new", ".back"))]
 
 
 # -- removing ------------------------------------------------------------------------------------
@@ -286,6 +406,15 @@ def test_keep_leaves_the_highest_numbers_and_what_is_needed(root):
     assert switch.prune(Index(root), 1) == ["1.2.0"]
     assert Index(root).versions() == ["1.0.0", "1.1.0", "1.3.0"]
     assert switch.prune(Index(root), 9) == []
+
+
+def test_what_is_being_judged_is_not_removed(root):
+    with Index(root).holding("1.2.0"):
+        reason = r"1\.2\.0 is not removed: it is being checked or activated"
+        with pytest.raises(VersionError, match=reason):
+            switch.remove(Index(root), "1.2.0")
+        assert switch.prune(Index(root), 1) == ["1.0.0", "1.1.0"]
+    assert Index(root).versions() == ["1.2.0", "1.3.0"]
 
 
 def test_nothing_is_removed_while_a_version_is_built(root):
