@@ -13,6 +13,7 @@ from efiss.commands.options import (
     NEW_VERSION,
     NUM_WORKERS,
     REPLACE,
+    TRUST_CONTENT,
 )
 from efiss.progress import PictureBar
 from machine.settings import BATCH_SIZE, max_pixels
@@ -61,11 +62,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Percent of pictures that may be unreadable; more, and nothing is published.",
 )
-@click.option(
-    "--trust_content",
-    is_flag=True,
-    help="Read every file, also those whose size and time are as they were.",
-)
+@TRUST_CONTENT
 @click.option(
     "--engine",
     type=click.Choice(["threads", "ray"]),

@@ -73,6 +73,11 @@ INDEX_MODE = click.option(
     show_default=True,
     help="default: exact search. unnecessary fast (old name: ivf): approximate search.",
 )
+TRUST_CONTENT = click.option(
+    "--trust_content",
+    is_flag=True,
+    help="Read every file, also those whose size and time are as they were.",
+)
 REPLACE = click.option(
     "--force",
     "replace",

@@ -18,6 +18,7 @@ from efiss.commands.options import (
     INDEX_ROOT,
     MODEL_PATH,
     NUM_WORKERS,
+    TRUST_CONTENT,
     URI,
     warn_of_unknown_settings,
 )
@@ -63,6 +64,7 @@ PAUSES = {True: 0.25, False: 30.0}
 @DEVICE
 @NUM_WORKERS
 @INDEX_MODE
+@TRUST_CONTENT
 @click.option(
     "--keep",
     type=click.IntRange(1),

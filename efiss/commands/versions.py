@@ -121,7 +121,8 @@ def _check_sample(folder: Path, model: Path, count: int) -> None:
     if different:
         raise Problem(
             f"{different[0]} has another code than in the index: the file was changed after it was "
-            "indexed; index the catalogue again"
+            "indexed; index the catalogue again, with --trust_content, which reads also files that "
+            "kept their size and time"
         )
     if not same:
         raise Problem(

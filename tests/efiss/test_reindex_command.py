@@ -93,6 +93,22 @@ def test_what_the_file_of_thresholds_allows_is_not_refused(efiss):
     assert efiss().exit_code == 0
 
 
+def test_a_damaged_file_that_kept_size_and_time_is_read_by_the_advice_of_verify(efiss):
+    damaged = Path("data/abc.com/99_abc_com.png")
+    for colour in ("red", "blue"):
+        Image.new("RGB", (48, 40), colour).save(damaged, compress_level=0)
+        os.utime(damaged, (1e9, 1e9))
+        if colour == "red":
+            efiss()
+    result = CliRunner().invoke(main, ["verify", "1.0.0"])
+    assert result.exit_code == 1 and "index the catalogue again, with --trust_content" in (
+        result.stderr
+    )
+    assert efiss().exit_code == 3
+    assert efiss("--trust_content").exit_code == 0
+    assert CliRunner().invoke(main, ["verify", "1.1.0"]).exit_code == 0
+
+
 def test_rolled_back_is_4_until_it_is_forced(efiss):
     efiss()
     draw(picture(20), 20)
