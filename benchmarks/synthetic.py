@@ -7,8 +7,8 @@ import numpy as np
 
 from hashing.codes import CODE_BYTES
 from hashing.model import read_sidecar
-from searcher.columns import Paths
 from searcher.index import Index
+from searcher.paths import Paths
 from searcher.publish import DEFAULT, Contents, publish
 
 SHOPS = 3000

@@ -2,10 +2,15 @@
 
 import codecs
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from machine.errors import Problem
+from searcher.paths import Paths
+
+BLOCK = 1 << 24
+"""Bytes of a list that are read at once."""
 
 _HOW_TO_MAKE = "run bash indexer/extract_datalake.sh DIR to make the list"
 
@@ -18,11 +23,8 @@ class CatalogueError(Problem):
 class Catalogue:
     """Image paths in the order of their list."""
 
-    lines: list[str]
-    """Image paths as the list spells them, line by line, duplicates and all; bytes that are not
-    UTF-8 are kept by `surrogateescape`, so `os.fsencode` gives back the name on disk."""
-    paths: list[str]
-    """The same, each once."""
+    paths: Paths
+    """Image paths as the list spells them, each once, in files without names."""
     sha256: str
     """Of the list file's bytes, 64 hexadecimal digits."""
     duplicates: int
@@ -31,35 +33,41 @@ class Catalogue:
     """Lines skipped because they hold nothing but spaces and tabs."""
 
 
-def read_catalogue(path: Path) -> Catalogue:
+def read_catalogue(path: Path, folder: Path) -> Catalogue:
     """Read a list of image paths, one a line.
 
     A leading byte order mark is dropped and CRLF line ends are accepted. Everything else in a
     line belongs to the path: spaces at either end and `#` as well.
 
+    folder: where the paths are kept as long as somebody has them.
     Raises:
         CatalogueError: the file is missing, a folder, not readable, holds a NUL byte (as binary
             and UTF-16 files do), or holds no path.
     """
-    data = _read_bytes(path)
-    _refuse_binary(path, data)
-    lines = _split_lines(data)
-    filled = [line for line in lines if line.strip(" \t")]
-    if not filled:
-        raise CatalogueError(f"{path} holds no image path: {_HOW_TO_MAKE}")
-    paths = list(dict.fromkeys(filled))
+    lines = Lines(path)
+    filled = Paths.written(folder, filled_lines(lines))
+    paths = filled.kept(filled.first_of_equals(), folder)
     return Catalogue(
-        lines=filled,
         paths=paths,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=lines.sha256,
         duplicates=len(filled) - len(paths),
-        blank=len(lines) - len(filled),
+        blank=lines.count - len(filled),
     )
 
 
-def _read_bytes(path: Path) -> bytes:
+def filled_lines(lines: "Lines") -> Iterator[list[bytes]]:
+    """The lines that hold more than spaces and tabs.  Raises CatalogueError."""
+    path, is_empty = lines.path, True
     try:
-        return path.read_bytes()
+        for block in lines:
+            if filled := [line for line in block if line.strip(b" \t")]:
+                is_empty = False
+                yield filled
+    except Nul as error:
+        raise CatalogueError(
+            f"{path} holds a NUL byte in line {error.line}, so it is binary or UTF-16 and no list "
+            f"of image paths: save it as UTF-8 text, or {_HOW_TO_MAKE}"
+        ) from None
     except FileNotFoundError:
         raise CatalogueError(f"{path} is missing: {_HOW_TO_MAKE}") from None
     except IsADirectoryError:
@@ -72,22 +80,56 @@ def _read_bytes(path: Path) -> bytes:
             f"{path} cannot be read ({error.strerror}): "
             "get read access to the file, or name another list"
         ) from error
+    if is_empty:
+        raise CatalogueError(f"{path} holds no image path: {_HOW_TO_MAKE}")
 
 
-def _refuse_binary(path: Path, data: bytes) -> None:
-    nul = data.find(b"\0")
-    if nul < 0:
-        return
-    line = data.count(b"\n", 0, nul) + 1
-    raise CatalogueError(
-        f"{path} holds a NUL byte in line {line}, so it is binary or UTF-16 and no list of "
-        f"image paths: save it as UTF-8 text, or {_HOW_TO_MAKE}"
-    )
+class Nul(Exception):
+    """A line, by its number from 1, holds a NUL byte."""
+
+    def __init__(self, line: int):
+        self.line = line
 
 
-def _split_lines(data: bytes) -> list[str]:
-    """Split at LF and CRLF only: `str.splitlines` would cut names that hold U+2028 and the like."""
-    text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
-    if not text.endswith("\n"):
-        text += "\n"
-    return text.replace("\r\n", "\n").split("\n")[:-1]
+class Lines:
+    """The lines of a file, a block at a time, to be gone through once.
+
+    Split at LF and CRLF only: `bytes.splitlines` would cut names that hold a CR.  A byte order mark
+    is dropped.  Raises Nul, OSError.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.count = 0
+        """Lines until now."""
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """Of the bytes until now, 64 hexadecimal digits."""
+        return self._digest.hexdigest()
+
+    def __iter__(self) -> Iterator[list[bytes]]:
+        for text in self._whole_lines():
+            lines = text.replace(b"\r\n", b"\n").split(b"\n")[:-1]
+            if b"\0" in text:
+                raise Nul(self.count + next(i for i, one in enumerate(lines, 1) if b"\0" in one))
+            self.count += len(lines)
+            yield lines
+
+    def _whole_lines(self) -> Iterator[bytes]:
+        """The file's bytes, cut behind line ends; the last line gets one if it has none."""
+        with open(self.path, "rb") as file:
+            rest = b""
+            while block := file.read(BLOCK):
+                self._digest.update(block)
+                if file.tell() == len(block):
+                    block = block.removeprefix(codecs.BOM_UTF8)
+                whole, end, after = block.rpartition(b"\n")
+                if end:
+                    yield rest + whole + end
+                    rest = after
+                else:
+                    rest += after
+            if rest:
+                yield rest + b"\n"

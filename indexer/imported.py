@@ -1,6 +1,7 @@
 """Codes computed elsewhere -> version: what `efiss import` runs."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,10 @@ from numpy.lib.format import open_memmap
 
 from hashing.codes import CODE_BYTES, FINE_BITS, FINE_BYTES
 from hashing.model import find_model, read_sidecar
+from indexer.catalogue import Lines, Nul
 from machine.errors import Problem
-from machine.files import sha256_of
-from searcher.columns import Paths
 from searcher.index import Index
+from searcher.paths import Paths
 from searcher.publish import Contents, publish
 from searcher.version import Manifest
 
@@ -49,8 +50,15 @@ def import_codes(order: ImportOrder) -> Manifest:
     """
     index = Index(order.index_root)
     index.check_new(order.version, order.replace)
+    contents = _contents(order)
+    with index.writing():
+        return publish(index, order.version, contents, order.replace)
+
+
+def _contents(order: ImportOrder) -> Contents:
     codes = read_codes(order.codes)
-    paths = read_paths(order.database)
+    lines = Lines(order.database)
+    paths = read_paths(lines, order.index_root)
     if len(codes) != len(paths):
         raise ImportingError(
             f"{order.codes} holds {len(codes)} codes and {order.database} {len(paths)} paths; "
@@ -64,7 +72,7 @@ def import_codes(order: ImportOrder) -> Manifest:
         )
     model = find_model(order.model_path) if order.model_path else None
     sidecar = read_sidecar(model) if model else None
-    contents = Contents(
+    return Contents(
         codes=codes,
         fine_codes=fine_codes,
         paths=paths,
@@ -74,13 +82,11 @@ def import_codes(order: ImportOrder) -> Manifest:
         model_sha256=sidecar.sha256 if sidecar else "",
         catalogue={
             "database": str(order.database),
-            "sha256": sha256_of(order.database),
+            "sha256": lines.sha256,
             "lines": len(paths),
         },
         index_mode=order.index_mode,
     )
-    with index.writing():
-        return publish(index, order.version, contents, order.replace)
 
 
 def read_codes(path: Path) -> np.ndarray:
@@ -144,34 +150,29 @@ def _read_parquet(path: Path) -> np.ndarray:
     return data[start : start + len(column) * CODE_BYTES].reshape(-1, CODE_BYTES)
 
 
-def read_paths(path: Path) -> Paths:
-    """The lines of a list, in their order, duplicates and all.
+def read_paths(lines: Lines, folder: Path) -> Paths:
+    """The lines of a list, in their order, duplicates and all, in files in `folder`.
 
     A byte order mark is dropped and CRLF line ends are accepted; an empty line is refused, since it
     would be the path of a row.  Raises ImportingError.
     """
     try:
-        text = np.fromfile(path, np.uint8)
+        return Paths.written(folder, _filled(lines))
+    except Nul as error:
+        raise ImportingError(
+            f"{lines.path}: line {error.line} holds a NUL byte, so it is binary or UTF-16; save it "
+            "as UTF-8"
+        ) from None
+
+
+def _filled(lines: Lines) -> Iterator[list[bytes]]:
+    try:
+        for block in lines:
+            if b"" in block:
+                line = lines.count - len(block) + block.index(b"") + 1
+                raise ImportingError(
+                    f"{lines.path}: line {line} is empty; line i is the path of code i"
+                )
+            yield block
     except OSError as error:
-        raise ImportingError(f"{path} cannot be read: {error.strerror or error}") from error
-    if text[:3].tobytes() == b"\xef\xbb\xbf":
-        text = text[3:]
-    if len(text) and text[-1] != ord("\n"):
-        text = np.append(text, np.uint8(ord("\n")))
-    ends = np.flatnonzero(text == ord("\n"))
-    _refuse(path, text, ends, text == 0, "a NUL byte, so it is binary or UTF-16; save it as UTF-8")
-    is_end = np.zeros(len(text), bool)
-    is_end[ends] = True
-    before = ends[ends > 0] - 1
-    is_end[before[text[before] == ord("\r")]] = True
-    offsets = np.zeros(len(ends) + 1, np.uint64)
-    offsets[1:] = np.cumsum(~is_end)[ends]
-    if len(empty := np.flatnonzero(offsets[1:] == offsets[:-1])):
-        raise ImportingError(f"{path}: line {empty[0] + 1} is empty; line i is the path of code i")
-    return Paths(text[~is_end], offsets)
-
-
-def _refuse(path: Path, text, ends, wrong, what: str) -> None:
-    if wrong.any():
-        line = int(np.searchsorted(ends, np.argmax(wrong))) + 1
-        raise ImportingError(f"{path}: line {line} holds {what}")
+        raise ImportingError(f"{lines.path} cannot be read: {error.strerror or error}") from error

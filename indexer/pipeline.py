@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,9 @@ def index_catalogue(order: Order, progress: Progress = lambda done, total: None)
 
 def _index(order: Order, progress: Progress) -> Summary:
     _check_number(order)
-    catalogue = read_catalogue(order.database)
-    remote.check(catalogue.paths)
+    catalogue = read_catalogue(order.database, order.index_root)
+    paths = [os.fsdecode(path) for piece in catalogue.paths.pieces() for path in piece]
+    remote.check(paths)
     engine = _engine(order)
     # Of a cluster's GPUs this machine need not have one.
     model = Model.load(order.model_path, "cpu" if order.engine == "ray" else order.device)
@@ -123,7 +125,7 @@ def _index(order: Order, progress: Progress) -> Summary:
         version, alike = _number(order)
         known = KnownCodes(order.index_root, _model_key(model, order), model.sidecar.outputs // 8)
         progress(0, len(catalogue.paths))
-        rows = _known_rows(catalogue.paths, known, order)
+        rows = _known_rows(paths, known, order)
         hash_rest = functools.partial(engine, model=model, known=known.code_of)
         _hash_the_rest(rows, hash_rest, known, progress)
         return _publish(catalogue, rows, model, order, version, alike)

@@ -12,19 +12,17 @@ within the shop: `data/abc.com/69_abc_com.jpg` is a picture of product 69 of abc
 without a folder is in the shop without a name.
 """
 
-import dataclasses
 import functools
-import itertools
 import json
 import os
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.lib.format import open_memmap
 
 from hashing.codes import FINE_BYTES
+from searcher.paths import Paths
 
 ROW = np.uint32
 MOST_ROWS = 2**32 // 4
@@ -43,63 +41,70 @@ ARRAYS = {
 PATHS, SHOPS, FINE_CODES = "paths.bin", "shops.json", "fine_codes.npy"
 
 
-@dataclasses.dataclass(frozen=True)
-class Paths:
-    """Paths as one run of bytes: text uint8 [total], offsets uint64 [n + 1]."""
-
-    text: np.ndarray
-    offsets: np.ndarray
-
-    @classmethod
-    def of(cls, paths: list[str]) -> "Paths":
-        """Of texts; surrogates stand for bytes that are not UTF-8."""
-        encoded = [os.fsencode(path) for path in paths]
-        offsets = np.zeros(len(encoded) + 1, np.uint64)
-        np.cumsum([len(path) for path in encoded], out=offsets[1:])
-        return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets)
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __iter__(self) -> Iterator[bytes]:
-        data = np.ascontiguousarray(self.text).data
-        return (bytes(data[start:end]) for start, end in itertools.pairwise(self.offsets.tolist()))
-
-    def raw(self, row: int) -> bytes:
-        """The bytes of a path."""
-        return self.text[int(self.offsets[row]) : int(self.offsets[row + 1])].tobytes()
-
-
 def build(paths: Paths) -> tuple[dict[str, np.ndarray], list[str]]:
     """The columns of ARRAYS by name, and the names of the shops, in the order in which they first
-    appear."""
-    hashes, shops, products = (np.empty(len(paths), np.uint32) for _ in range(3))
-    shop_numbers: dict[bytes, int] = {}
-    product_numbers: dict[bytes, int] = {}
-    for row, path in enumerate(paths):
-        shop, product = _shop_and_product(path)
-        hashes[row] = zlib.crc32(path)
-        shops[row] = shop_numbers.setdefault(shop, len(shop_numbers))
-        key = shop + b"/" + product  # a product is one of its shop: `abc.com/69`
-        products[row] = product_numbers.setdefault(key, len(product_numbers))
-    by_hash = np.argsort(hashes, kind="stable")
-    arrays = {
-        "paths.offsets": paths.offsets,
-        "paths.hashes": hashes[by_hash],
-        "paths.rows": by_hash,
-        "shops": shops,
-        "shops.rows": np.argsort(shops, kind="stable"),
-        "shops.starts": np.concatenate([[0], np.cumsum(np.bincount(shops))]),
-        "products": products,
-    }
+    appear.  At its height it takes some 60 bytes a row."""
+    hashes, shops, checks = (np.empty(len(paths), np.uint32) for _ in range(3))
+    keys = np.empty(len(paths), np.int64)
+    numbers: dict[bytes, int] = {}
+    start = 0
+    for piece in paths.pieces():
+        own = slice(start, start + len(piece))
+        shops[own], products = _shops_and_products(piece, numbers)
+        hashes[own] = np.fromiter(map(zlib.crc32, piece), np.uint32, len(piece))
+        checks[own] = np.fromiter(map(zlib.crc32, products), np.uint32, len(piece))
+        keys[own] = np.fromiter(map(hash, products), np.int64, len(piece))
+        start += len(piece)
+    arrays = {"paths.offsets": paths.offsets, "shops": shops, "products": _numbered(keys, checks)}
+    del keys, checks
+    arrays["paths.hashes"], arrays["paths.rows"] = _sorted(hashes)
+    del hashes
+    _, arrays["shops.rows"] = _sorted(shops)
+    arrays["shops.starts"] = np.concatenate([[0], np.cumsum(np.bincount(shops))])
     arrays = {name: arrays[name].astype(dtype, copy=False) for name, dtype in ARRAYS.items()}
-    return arrays, [os.fsdecode(name) for name in shop_numbers]
+    return arrays, [os.fsdecode(name) for name in numbers]
 
 
-def _shop_and_product(path: bytes) -> tuple[bytes, bytes]:
-    """The last folder's name, empty without one, and the file's name up to its first `_`."""
-    folder, _, name = path.rpartition(b"/")
-    return folder.rstrip(b"/").rpartition(b"/")[2], name.partition(b"_")[0]
+def _shops_and_products(
+    paths: list[bytes], numbers: dict[bytes, int]
+) -> tuple[list[int], list[bytes]]:
+    """The shops of paths as numbers, and their products with the shops before them: a product is
+    one of its shop, `abc.com/69`.  numbers: of the shops until now; new ones are added."""
+    shops, products = [], []
+    before, number, prefix = None, 0, b""
+    for path in paths:
+        folder, _, name = path.rpartition(b"/")
+        if folder != before:  # mostly a shop's pictures stand side by side
+            shop = folder.rstrip(b"/").rpartition(b"/")[2]
+            number = numbers.setdefault(shop, len(numbers))
+            before, prefix = folder, shop + b"/"
+        shops.append(number)
+        products.append(prefix + name.partition(b"_")[0])
+    return shops, products
+
+
+def _numbered(keys: np.ndarray, checks: np.ndarray) -> np.ndarray:
+    """Numbers uint32 [n] in the order in which they first appear, the same where both the keys
+    int64 [n] and the checks uint32 [n] are: 96 bits, which do not meet by chance."""
+    order = np.lexsort((checks, keys))  # equal ones as they stand
+    is_new = np.ones(len(keys), bool)
+    is_new[1:] = (np.diff(keys[order]) != 0) | (np.diff(checks[order]) != 0)
+    first = order[is_new]
+    is_first = np.zeros(len(keys), bool)
+    is_first[first] = True
+    number_at = np.cumsum(is_first, dtype=np.uint32) - np.uint32(1)
+    numbers = np.empty(len(keys), np.uint32)
+    numbers[order] = np.repeat(number_at[first], np.diff(np.flatnonzero(is_new), append=len(keys)))
+    return numbers
+
+
+def _sorted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values uint32 [n] in ascending order, and their rows uint32 [n], equal ones as they
+    stood."""
+    both = values.astype(np.uint64) << np.uint64(32)
+    both |= np.arange(len(values), dtype=np.uint32)
+    both.sort()
+    return (both >> np.uint64(32)).astype(np.uint32), both.astype(np.uint32)
 
 
 def open_fine_codes(folder: Path) -> np.ndarray | None:

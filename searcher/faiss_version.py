@@ -94,8 +94,8 @@ class FaissVersion:
         return self._columns.lowest_hashed(count)
 
     def path_hashes(self) -> np.ndarray:
-        """int64 [rows]: a hash of every path, the same for the same path in this process."""
-        return np.fromiter(map(hash, self._columns.paths), np.int64, self.manifest.rows)
+        """uint64 [rows]: a hash of every path, the same for the same path in this process."""
+        return self._columns.paths.hashes()
 
     def _ranked(
         self,

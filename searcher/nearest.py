@@ -48,7 +48,7 @@ class Nearest:
     def __init__(self, index: faiss.IndexBinaryFlat, tables: Tables | None, steps: int | None):
         """steps: of an approximate index, the last step of lookup; what was found by then is the
         answer.  None: exact."""
-        self.codes = _codes_of(index)
+        self.codes = codes_of(index)
         self.ways: collections.Counter[str] = collections.Counter()
         self._index, self._tables, self._steps = index, tables, steps
         self._lock = threading.Lock()
@@ -131,7 +131,7 @@ def _cut(
     return distances[near].astype(np.int32), rows[near].astype(np.int64)
 
 
-def _codes_of(index: faiss.IndexBinaryFlat) -> np.ndarray:
+def codes_of(index: faiss.IndexBinaryFlat) -> np.ndarray:
     """The codes in an opened index, not copied: uint8 [rows, 8], valid while `index` lives."""
     codes: np.ndarray = faiss.rev_swig_ptr(index.xb.data(), index.ntotal * index.code_size)
     codes = codes.reshape(index.ntotal, index.code_size)

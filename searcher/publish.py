@@ -8,17 +8,18 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import faiss
 import numpy as np
 
-from hashing.codes import CODE_BITS, CODE_BYTES
+from hashing.codes import CODE_BITS
+from machine import arrays
 from machine.files import sha256_of, sync_folder, write_synced, written_synced
 from searcher import columns, tables
-from searcher.columns import Paths
 from searcher.index import OLD, STAGED, Index
-from searcher.nearest import steps_for_recall
+from searcher.nearest import codes_of, steps_for_recall
+from searcher.paths import Paths
 from searcher.version import (
     FAISS_INDEX,
     MANIFEST,
@@ -86,15 +87,15 @@ def holds(folder: Path, contents: Contents) -> bool:
         return False
     paths = contents.path_bytes
     return (
-        np.array_equal(own.paths.offsets, paths.offsets)
-        and np.array_equal(own.paths.text, paths.text)
-        and np.array_equal(index.codes, contents.codes)
+        _same(own.paths.offsets, paths.offsets)
+        and _same(own.paths.text, paths.text)
+        and _same(index.codes, contents.codes)
         and _same(own.fine_codes, contents.fine_codes)
     )
 
 
 def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
-    return one is other if one is None or other is None else np.array_equal(one, other)
+    return one is other if one is None or other is None else arrays.same(one, other)
 
 
 def publish(index: Index, version: str, contents: Contents, replace: bool = False) -> Manifest:
@@ -133,16 +134,15 @@ def publish(index: Index, version: str, contents: Contents, replace: bool = Fals
 
 
 def _write_version(folder: Path, index: Index, version: str, contents: Contents) -> Manifest:
-    codes = np.ascontiguousarray(contents.codes)
-    flat = faiss.IndexBinaryFlat(CODE_BITS)
-    flat.add(codes)
-    write_synced(folder / FAISS_INDEX, faiss.serialize_index_binary(flat))
-    search = _write_tables(folder, flat, INDEX_MODES[contents.index_mode])
+    _write_index(folder / FAISS_INDEX, contents.codes)
+    search = _write_tables(folder, INDEX_MODES[contents.index_mode])
     paths = contents.path_bytes
-    write_synced(folder / columns.PATHS, np.ascontiguousarray(paths.text).data)
-    arrays, shops = columns.build(paths)
-    for name, array in arrays.items():
+    with written_synced(folder / columns.PATHS) as file:
+        _write(file, paths.text)
+    built, shops = columns.build(paths)
+    for name, array in built.items():
         _save(folder / f"{name}.npy", array)
+    del built
     if contents.fine_codes is not None:
         _save(folder / columns.FINE_CODES, contents.fine_codes)
     write_synced(folder / columns.SHOPS, columns.shops_json(shops))
@@ -152,7 +152,7 @@ def _write_version(folder: Path, index: Index, version: str, contents: Contents)
 
     manifest = Manifest(
         version=version,
-        rows=len(codes),
+        rows=len(contents.codes),
         rejected=len(contents.rejected),
         bits=CODE_BITS,
         index_mode=INDEX_MODES[contents.index_mode],
@@ -174,12 +174,21 @@ def _write_version(folder: Path, index: Index, version: str, contents: Contents)
     return manifest
 
 
-def _write_tables(folder: Path, index: faiss.IndexBinaryFlat, mode: str) -> dict[str, Any]:
+def _write_index(path: Path, codes: np.ndarray) -> None:
+    flat = faiss.IndexBinaryFlat(CODE_BITS)
+    for piece in arrays.pieces(codes):
+        flat.add(np.ascontiguousarray(piece))
+    with written_synced(path) as file:
+        faiss.write_index_binary(flat, faiss.PyCallbackIOWriter(file.write))
+
+
+def _write_tables(folder: Path, mode: str) -> dict[str, Any]:
     """The tables of an index that is large enough for them; what the manifest says of search."""
     scanned = {"steps": 0, "recall": 1.0} if mode == FAST else {}
+    index = faiss.read_index_binary(str(folder / FAISS_INDEX), faiss.IO_FLAG_MMAP_IFC)
     if index.ntotal < tables.FEWEST_ROWS:
         return scanned
-    lookup = tables.build(faiss.vector_to_array(index.xb).reshape(-1, CODE_BYTES))
+    lookup = tables.build(codes_of(index))
     search: dict[str, Any] = {}
     if mode == FAST:
         found = steps_for_recall(index, lookup)
@@ -215,8 +224,13 @@ def _place_model(folder: Path, model: Path, sha256: str, index: Index) -> None:
 
 def _save(path: Path, array: np.ndarray) -> None:
     """As numpy.save, which words a full disk as "n requested and m written"."""
-    array = np.ascontiguousarray(array)  # the header says the order in which the bytes follow
-    header = np.lib.format.header_data_from_array_1_0(array)
+    header = np.lib.format.header_data_from_array_1_0(array) | {"fortran_order": False}
     with written_synced(path) as file:
         np.lib.format.write_array_header_1_0(file, header)
-        file.write(array.data)
+        _write(file, array)
+
+
+def _write(file: BinaryIO, array: np.ndarray) -> None:
+    """The bytes of an array, row after row."""
+    for piece in arrays.pieces(array):
+        file.write(np.ascontiguousarray(piece).data)

@@ -13,7 +13,7 @@ import click
 from efiss.commands.options import DEVICE, MODEL_PATH, NUM_WORKERS
 from efiss.progress import PictureBar
 from hashing.codes import CODE_BYTES
-from indexer.catalogue import read_catalogue
+from indexer.catalogue import Lines, filled_lines
 from machine.errors import Problem
 from machine.files import write_whole, written_whole
 from machine.settings import BATCH_SIZE, max_pixels
@@ -73,7 +73,7 @@ def hash_pictures(
     from hashing.model import Model
 
     torch.set_num_threads(1)  # the workers are the parallelism
-    paths = read_catalogue(database).lines if database else list(files)
+    paths = _listed(database) if database else list(files)
     model = Model.load(model_path, device)
     done = []
     with PictureBar("hashing") as bar, _rows_of(outputs, model.sidecar.outputs) as add:
@@ -92,6 +92,11 @@ def hash_pictures(
             raise Problem("no picture could be read; nothing was written")
     _write(out, kept)
     click.echo(f"{out}: {len(kept)} codes, {len(done) - len(kept)} pictures left out")
+
+
+def _listed(database: Path) -> list[str]:
+    """The paths of a list, line by line, duplicates and all."""
+    return [os.fsdecode(line) for block in filled_lines(Lines(database)) for line in block]
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ from PIL import Image
 
 from admin import jobs
 from hashing import picture
-from searcher.columns import Paths, build
+from searcher.columns import build
+from searcher.paths import Paths
 
 PAGE = Path(jobs.__file__).with_name("page")
 

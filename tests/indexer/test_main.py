@@ -188,7 +188,7 @@ def test_a_version_that_exists(shop, tmp_path):
 
 @pytest.mark.parametrize(
     ("limit", "computed", "unchanged", "by_content"),
-    [(500, 20, 0, 0), (1200, 0, 0, 20), (40_000, 0, 20, 0)],
+    [(700, 20, 0, 0), (1200, 0, 0, 20), (40_000, 0, 20, 0)],
     ids=["codes", "known files", "model"],
 )
 def test_a_full_disk(shop, limit, computed, unchanged, by_content):

@@ -8,7 +8,8 @@ from PIL import Image
 
 import photographs
 from photographs import Photograph, catalogue, is_written, queries, remove_drawn, write_datalake
-from searcher.columns import Paths, build
+from searcher.columns import build
+from searcher.paths import Paths
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from searcher import columns
-from searcher.columns import Columns, Paths
+from searcher.columns import Columns
+from searcher.paths import Paths
 from searcher.publish import Contents, holds
 from searcher.version import VersionError, read_manifest, verify
 

@@ -1,0 +1,101 @@
+"""Paths of many rows, as bytes: in memory or in files, and never as texts all at once."""
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from machine.arrays import give_back, mapped, scratch
+
+AT_ONCE = 1 << 17
+"""Rows whose paths stand in memory at once."""
+
+_IN_A_PART = 1 << 22
+"""Rows that `Paths.first_of_equals` compares with each other at once."""
+
+
+class Paths:
+    """Paths one after the other: text uint8 [total], offsets uint64 [n + 1]."""
+
+    def __init__(self, text: np.ndarray, offsets: np.ndarray):
+        self.text, self.offsets = text, offsets
+
+    @classmethod
+    def of(cls, paths: list[str]) -> "Paths":
+        """Of texts; surrogates stand for bytes that are not UTF-8."""
+        encoded = [os.fsencode(path) for path in paths]
+        offsets = np.zeros(len(encoded) + 1, np.uint64)
+        np.cumsum([len(path) for path in encoded], out=offsets[1:])
+        return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets)
+
+    @classmethod
+    def written(cls, folder: Path, pieces: Iterable[list[bytes]]) -> "Paths":
+        """Of all these, in files in `folder` that are gone with the process.  Raises OSError."""
+        end = np.uint64(0)
+        with scratch(folder) as text, scratch(folder) as offsets:
+            offsets.write(end.tobytes())
+            for piece in pieces:
+                text.write(b"".join(piece))
+                ends = np.fromiter(map(len, piece), np.uint64, len(piece)).cumsum() + end
+                offsets.write(ends.data)
+                end = ends[-1] if len(ends) else end
+            return cls(mapped(text, np.uint8), mapped(offsets, np.uint64))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def raw(self, row: int) -> bytes:
+        """The bytes of a path."""
+        return self.text[int(self.offsets[row]) : int(self.offsets[row + 1])].tobytes()
+
+    def pieces(self, rows: int = AT_ONCE) -> Iterator[list[bytes]]:
+        """The bytes of all paths, so many at once."""
+        for start in range(0, len(self), rows):
+            bounds = self.offsets[start : start + rows + 1].astype(np.int64)
+            text = self.text[bounds[0] : bounds[-1]].tobytes()
+            yield [text[a:b] for a, b in itertools.pairwise((bounds - bounds[0]).tolist())]
+            give_back(self.text)
+            give_back(self.offsets)
+
+    def hashes(self) -> np.ndarray:
+        """uint64 [n]: a hash of every path, the same for the same path in this process."""
+        hashes = np.empty(len(self), np.int64)
+        start = 0
+        for piece in self.pieces():
+            hashes[start : start + len(piece)] = np.fromiter(map(hash, piece), np.int64, len(piece))
+            start += len(piece)
+        return hashes.view(np.uint64)
+
+    def first_of_equals(self) -> np.ndarray:
+        """bool [n]: whether no path before is the same."""
+        is_first = np.ones(len(self), bool)
+        hashes = self.hashes()
+        parts = 1 + len(self) // _IN_A_PART
+        for part in range(parts):
+            rows = np.flatnonzero(hashes % np.uint64(parts) == part)
+            own = hashes[rows]
+            own.sort()
+            twice = own[1:][own[1:] == own[:-1]]
+            seen: set[bytes] = set()
+            for row in rows[np.isin(hashes[rows], twice)].tolist():
+                path = self.raw(row)
+                is_first[row] = path not in seen
+                seen.add(path)
+            give_back(self.text)
+        return is_first
+
+    def kept(self, is_kept: np.ndarray, folder: Path) -> "Paths":
+        """Those that are to be kept, bool [n], written as by `written`; all of them as they are.
+        Raises OSError."""
+        if is_kept.all():
+            return self
+        starts = range(0, len(self), AT_ONCE)
+        return self.written(
+            folder,
+            (
+                list(itertools.compress(piece, is_kept[start : start + AT_ONCE]))
+                for start, piece in zip(starts, self.pieces(AT_ONCE), strict=True)
+            ),
+        )
