@@ -40,24 +40,23 @@ def read(body: bytes | bytearray, most: int = MOST_BYTES, apart: str | None = No
     """The value of a JSON text.  Raises JsonError.
 
     most: so many bytes the text may have.  apart: name of a field of the outermost object, letters
-    alone; its text does not count to these and comes as a `Literal`.  Of two such fields the last
-    one counts, as ever; that is a plain str, and only one may be long.
+    alone; its text, where it is the only such field, does not count to these and comes as a
+    `Literal`.
     """
     encoding = json.detect_encoding(body)
     if not encoding.startswith("utf-8"):
         body = _decoded(body, encoding).encode("utf-8", "surrogatepass")
-    place = _place(body, apart, most) if apart else None
-    if place is None:
-        _refuse_long(len(body), most, apart)
-        return _parsed(body)
-    start, end = place
-    _refuse_long(len(body) - (end - start), most, apart)
-    # No caller can guess what stands for the text that is cut out.
-    token = secrets.token_hex(16)
-    value = _parsed(body[:start] + token.encode() + body[end:], start)
-    if isinstance(value, dict) and value.get(apart) == token:
-        value[apart] = Literal(memoryview(body)[start:end])
-    return value
+    if apart and (place := _place(body, apart, most)):
+        start, end = place
+        _refuse_long(len(body) - (end - start), most, apart)
+        # No caller can guess what stands for the text that is cut out.
+        token = secrets.token_hex(16)
+        value = _parsed(body[:start] + token.encode() + body[end:], start)
+        if isinstance(value, dict) and value.get(apart) == token:
+            return value | {apart: Literal(memoryview(body)[start:end])}
+        # Of an inner object, or a later field of the same name counts.
+    _refuse_long(len(body), most, apart)
+    return _parsed(body)
 
 
 def _place(body: bytes | bytearray, name: str, most: int) -> tuple[int, int] | None:

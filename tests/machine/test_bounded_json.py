@@ -53,11 +53,8 @@ def test_what_json_does_not_read_is_refused_and_what_it_reads_is_the_same(text):
     try:
         wanted = json.loads(text)
     except ValueError:
-        wanted = None
-    # A text that another one of the same field hides is not looked at.
-    if wanted is None and text.count('"image"') < 2:
-        assert text == "null" or refused(text.encode(), apart="image").kind == "not_json"
-    elif wanted is not None:
+        assert refused(text.encode(), apart="image").kind == "not_json"
+    else:
         assert meant(read(text.encode(), apart="image")) == wanted
 
 
