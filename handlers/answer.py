@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from handlers.request import Query, RequestError
+from handlers.body import RequestError
+from handlers.request import Query
 from hashing.codes import CODE_BITS, CODE_BYTES, pack
 from hashing.model import Model, Sidecar
 from searcher import order

@@ -8,6 +8,7 @@ of a newline there.
 import dataclasses
 import json
 import logging
+import os
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import torch
 
 from handlers import PACKED_VERSION
 from handlers.answer import Job, answer, begin, run_model, timed
+from handlers.body import RequestError
 from handlers.metrics import Metrics
 from handlers.record import Record, record_of
 from handlers.request import (
@@ -23,7 +25,6 @@ from handlers.request import (
     LEAST_SIDE,
     MOST_SHOPS,
     RANGES,
-    RequestError,
     parse,
 )
 from hashing.model import ModelError
@@ -40,6 +41,7 @@ _PHRASES = {
     404: "Not Found",
     409: "Conflict",
     413: "Content Too Large",
+    415: "Unsupported Media Type",
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
@@ -56,6 +58,8 @@ class ImageRetrievalHandler:
         version in the archive is served.  Raises when there is nothing to serve."""
         _quieten()
         properties = context.system_properties
+        # The worker asks at each request: without this it parses JSON before anything bounds it.
+        os.environ["TS_DECODE_INPUT_REQUEST"] = "false"
         torch.set_num_threads(1)  # workers are the parallelism; more threads make them fight
         faiss.omp_set_num_threads(1)
         self._max_pixels = settings.max_pixels()
@@ -88,7 +92,7 @@ class ImageRetrievalHandler:
                     answers[i] = self.describe_handle()
                 else:
                     with timed(times[i], "parse"):
-                        query = parse(row, self._rank)
+                        query = parse(row, self._rank, context.get_all_request_header(i))
                     jobs[i] = job = Job(query, live, times[i])
                     self._begin(job)
             except Exception as error:  # whatever one caller did, the others get their answers

@@ -8,6 +8,7 @@ import datetime
 import re
 
 from handlers.answer import Job
+from handlers.body import header_of
 
 _HARMLESS_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -69,6 +70,5 @@ def record_of(
 
 
 def _caller_id(headers: dict[str, str]) -> str | None:
-    # TorchServe hands headers over as the caller spelled them.
-    sent = next((value for name, value in headers.items() if name.lower() == "x-request-id"), "")
+    sent = header_of(headers, "x-request-id")
     return sent if _HARMLESS_ID.fullmatch(sent) else None

@@ -1,18 +1,21 @@
-"""What a caller may ask: the body of a request -> a checked `Query`.
+"""What a caller may ask: the fields of a request -> a checked `Query`.
 
-Knows the fields and the transports, not TorchServe and not the index.  docs/queries.md says what
-each field means.
+Knows the fields, not TorchServe and not the index.  docs/queries.md says what each one means.
 """
 
+import binascii
+import contextlib
 import dataclasses
 import difflib
-import json
 import os
 import re
+from collections.abc import Mapping
+from typing import Any
 
+from handlers.body import RequestError, fields_of, shown
 from hashing import picture
 from hashing.codes import CODE_BITS
-from machine.errors import Problem
+from machine.bounded_json import JsonError, Literal
 from machine.settings import RANKS
 from searcher.opened import EVERYTHING, Selection
 from searcher.version import is_number
@@ -46,16 +49,6 @@ _FIELDS = (
     *("group_by", "rank", "index_database_version", "box"),
 )
 _CODE = re.compile(r"[0-9a-fA-F]{16}")
-
-
-class RequestError(Problem):
-    """The request cannot be answered.  `status` is the HTTP status, `kind` a fixed word for
-    programs, the message a sentence for the caller."""
-
-    def __init__(self, status: int, kind: str, message: str):
-        super().__init__(message)
-        self.status = status
-        self.kind = kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,15 +90,14 @@ class Query:
         return self.offset > 0 or by_picture != EVERYTHING
 
 
-def parse(row: dict, rank: str = "distance") -> Query:
+def parse(
+    row: Mapping[str, Any], rank: str = "distance", headers: Mapping[str, Any] | None = None
+) -> Query:
     """One request of a batch, as TorchServe hands it over, as a Query.  Raises RequestError.
 
-    rank: of a request that names none.
-
-    row: {"data": …} for a multipart part named `data`, {"body": …} for every other body; the value
-    is bytes, or what TorchServe already decoded (a dict for JSON, str for text).
+    row, headers: as `body.fields_of` takes them.  rank: of a request that names none.
     """
-    fields = _fields(_body(row))
+    fields = fields_of(row, headers or {})
     _refuse_unknown(fields)
     top_k, diversity = _count(fields), _whole_number(fields, "diversity")
     # The image comes last: to decode it is work, in vain when another field is wrong.
@@ -122,48 +114,6 @@ def parse(row: dict, rank: str = "distance") -> Query:
     )
 
 
-_HOW_TO_SEND = (
-    "send one JSON object with Content-Type: application/json (curl --data without it sends a "
-    "form), or multipart/form-data with a part named data"
-)
-
-
-def _body(row: dict):
-    if beside := row.keys() - {"data", "body"}:
-        name = _shown(min(beside))
-        raise RequestError(
-            400,
-            "unknown_field",
-            f"unknown part, form field or URL parameter {name}; {_HOW_TO_SEND}",
-        )
-    for name in ("data", "body"):
-        if row.get(name) not in (None, b"", ""):
-            return row[name]
-    raise RequestError(400, "no_body", f"the request has no body; {_HOW_TO_SEND}")
-
-
-def _fields(body) -> dict:
-    if isinstance(body, bytes | bytearray | memoryview | str):
-        body = _from_json(body)
-    if not isinstance(body, dict):
-        raise RequestError(
-            400,
-            "not_an_object",
-            'the request must be a JSON object: {"image": "<base64>", "top_k": 10}',
-        )
-    return body
-
-
-def _from_json(body):
-    try:
-        return json.loads(body if isinstance(body, str) else bytes(body))
-    except RecursionError:
-        raise RequestError(400, "not_json", "the JSON is nested too deeply") from None
-    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, absurdly long numbers
-        reason = str(error).splitlines()[0][:200]
-        raise RequestError(400, "not_json", f"the body is not JSON: {reason}") from None
-
-
 def _refuse_unknown(fields: dict) -> None:
     unknown = [name for name in fields if name not in _FIELDS]
     if not unknown:
@@ -173,7 +123,7 @@ def _refuse_unknown(fields: dict) -> None:
     raise RequestError(
         400,
         "unknown_field",
-        f"unknown field {_shown(name)}, did you mean {near!r}? The fields are {', '.join(_FIELDS)}",
+        f"unknown field {shown(name)}, did you mean {near!r}? The fields are {', '.join(_FIELDS)}",
     )
 
 
@@ -288,7 +238,8 @@ def _searched_by(fields: dict) -> dict:
         raise RequestError(
             400,
             "no_image",
-            "there is no image; send the file's bytes as base64, or code or like instead",
+            "there is no image; send the photo itself as the body or as base64 in the field image, "
+            "or code or like instead",
         )
     if len(given) > 1:
         raise RequestError(
@@ -298,12 +249,26 @@ def _searched_by(fields: dict) -> dict:
     return {name: {"image": _image, "code": _code, "like": _like}[name](fields[name])}
 
 
-def _image(value) -> bytes:
+def _image(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, Literal):
+        with contextlib.suppress(binascii.Error):
+            if data := binascii.a2b_base64(value.raw, strict_mode=True):
+                return data
+        value = _text(value)  # white space, escapes, another alphabet, no padding: all slower
     if not isinstance(value, str):
-        raise RequestError(400, "not_base64", f"image must be base64 text, not {_shown(value)}")
+        raise RequestError(400, "not_base64", f"image must be base64 text, not {shown(value)}")
     try:
         return picture.from_base64(value)
     except picture.PictureError as error:
+        raise RequestError(400, error.kind, str(error)) from None
+
+
+def _text(literal: Literal) -> str:
+    try:
+        return literal.text()
+    except JsonError as error:
         raise RequestError(400, error.kind, str(error)) from None
 
 
@@ -322,10 +287,4 @@ def _like(value) -> str:
 
 
 def _bad(field: str, sentence: str, value) -> RequestError:
-    return RequestError(400, f"bad_{field}", f"{sentence}, not {_shown(value)}")
-
-
-def _shown(value) -> str:
-    """A caller's value as it can stand in a message: JSON, ASCII, short."""
-    text = json.dumps(value) if not isinstance(value, dict | list) else type(value).__name__
-    return text if len(text) <= 60 else text[:57] + "..."
+    return RequestError(400, f"bad_{field}", f"{sentence}, not {shown(value)}")

@@ -105,4 +105,4 @@ def _parsed(body: bytes | bytearray, cut: int | None = None) -> Any:
 
 
 def _not_json(reason: str) -> JsonError:
-    return JsonError("not_json", reason.splitlines()[0][:200])
+    return JsonError("not_json", f"the body is not JSON: {reason.splitlines()[0][:200]}")

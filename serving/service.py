@@ -220,8 +220,6 @@ class Service:
             "METRICS_LOCATION": str(self._folder),
             "EFISS_INDEX": str(root.resolve()),
             "OMP_NUM_THREADS": "1",
-            # The handler parses bodies itself; TorchServe would log a traceback for each bad one.
-            "TS_DECODE_INPUT_REQUEST": "false",
         }
         return subprocess.Popen(
             command,

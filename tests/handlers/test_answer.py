@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from handlers.answer import CROPPED_EDGE, Job, answer, begin, page, run_model
-from handlers.request import Query, RequestError
+from handlers.body import RequestError
+from handlers.request import Query
 from hashing.model import Model
 from searcher import open_version
 from searcher.live import Serving

@@ -18,6 +18,7 @@ from hashing.model import Model, Sidecar
 from searcher import live
 from searcher.index import Index
 from searcher.publish import Contents, publish
+from tests.handlers.sending import sent
 from tests.pictures import encoded
 from tests.running import ROOT
 
@@ -145,7 +146,7 @@ def test_a_model_that_fails_leaves_the_other_requests_their_answers(
     context.request_processor = [RequestProcessor({}) for _ in range(3)]
     queries = [{"code": "00" * 8}, {"image": white},
                {"image": picture(1), "index_database_version": "1.0.0"}]  # fmt: skip
-    answers = handler.handle([{"body": query} for query in queries], context)
+    answers = handler.handle([sent(query) for query in queries], context)
     assert [answer.get("type") for answer in answers] == [None, "internal_error", None]
     assert [len(answers[i]["relevant"]) for i in (0, 2)] == [3, 10]
 

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from efiss_client import PATH
-from handlers.request import RANGES, RANKS, Query, RequestError, parse
+from handlers.body import RequestError
+from handlers.request import RANGES, RANKS, Query, parse
 from photographs import DATALAKE, catalogue
 from searcher import open_version
 from tests.drawing import draw
@@ -28,6 +29,7 @@ from tests.handlers.ranking import (
     ranked,
     shop_of,
 )
+from tests.handlers.sending import sent
 from tests.pictures import encoded
 from tests.running import IMAGES, ODD_NAMES, ROOT, efiss
 
@@ -324,6 +326,7 @@ def test_the_examples_of_the_page_answer_what_it_says(service):
     # TorchServe indents JSON, so an answer ends with the first line that is nothing but a brace.
     answers = [json.loads(text + "}") for text in done.stdout.decode().split("\n}\n")[:-1]]
     (
+        form,
         like,
         code,
         fine,
@@ -340,6 +343,7 @@ def test_the_examples_of_the_page_answer_what_it_says(service):
         bad,
     ) = answers
     paths = like["relevant"]
+    assert form["relevant"][0] == paths[0]
     assert len(paths) == 3 and list(like)[2:6] == ["distances", "code", "ms", "rank"]
     assert len(fine["relevant"]) == 5 and fine["rank"] in RANKS
     assert like["distances"][0] == 0 and len(code["relevant"]) == 3
@@ -355,7 +359,7 @@ def test_the_examples_of_the_page_answer_what_it_says(service):
 def test_the_page_has_every_field_and_its_limits():
     rows = dict(re.findall(r"^\| `(\w+)`(?: or `topk`)? \| (.*?) \|", PAGE, re.MULTILINE))
     with pytest.raises(RequestError, match="The fields are") as unknown:
-        parse({"body": {"what": 1}})
+        parse(sent({"what": 1}))
     fields = str(unknown.value).partition("The fields are ")[2].split(", ")
     assert set(fields) - {"topk"} <= set(rows)
     for name, allowed in RANGES.items():
@@ -366,9 +370,10 @@ def test_the_page_has_every_field_and_its_limits():
 
 
 def test_the_page_has_every_kind_of_refusal():
-    source = (ROOT / "handlers" / "answer.py").read_text() + (
-        ROOT / "handlers" / "image_retrieval.py"
-    ).read_text()
+    source = "".join(
+        (ROOT / "handlers" / f"{name}.py").read_text()
+        for name in ("body", "answer", "image_retrieval")
+    )
     kinds = re.findall(r'RequestError\(\s*(\d{3}),\s*"(\w+)"', source)
-    assert len(kinds) == 5
+    assert len(kinds) == 16
     assert [kind for kind in kinds if f"| {kind[0]} | `{kind[1]}` |" not in PAGE] == []

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from handlers.answer import Job, answer, begin, run_model
-from handlers.request import Query, RequestError, parse
+from handlers.body import RequestError
+from handlers.request import Query, parse
 from hashing.model import Model
 from hashing.nearness import Nearness, Scale
 from searcher import open_version
@@ -16,6 +17,7 @@ from searcher.live import Serving
 from searcher.opened import Selection
 from tests.brute_force import by_both_codes, distances_to, ranking_by_both
 from tests.handlers.ranking import clustered_catalogue, product_of, shop_of
+from tests.handlers.sending import sent
 from tests.pictures import encoded
 
 ROWS = 1500
@@ -174,14 +176,14 @@ def test_without_debug_an_answer_says_no_more_than_the_contract(serving, photo):
 
 
 def test_a_request_that_names_no_rank_has_the_service_s():
-    assert parse({"body": {"code": "0" * 16}}).rank == "distance"
-    assert parse({"body": {"code": "0" * 16}}, "fine").rank == "fine"
-    assert parse({"body": {"code": "0" * 16, "rank": "distance"}}, "fine").rank == "distance"
-    assert parse({"body": {"code": "0" * 16, "rank": "fine"}}).rank == "fine"
+    assert parse(sent({"code": "0" * 16})).rank == "distance"
+    assert parse(sent({"code": "0" * 16}), "fine").rank == "fine"
+    assert parse(sent({"code": "0" * 16, "rank": "distance"}), "fine").rank == "distance"
+    assert parse(sent({"code": "0" * 16, "rank": "fine"})).rank == "fine"
 
 
 @pytest.mark.parametrize("value", ["", "Fine", "nearest", None, 1, ["fine"], {}])
 def test_another_rank_is_refused(value):
     with pytest.raises(RequestError, match='rank must be "distance" or "fine"') as caught:
-        parse({"body": {"code": "0" * 16, "rank": value}})
+        parse(sent({"code": "0" * 16, "rank": value}))
     assert (caught.value.status, caught.value.kind) == (400, "bad_rank")

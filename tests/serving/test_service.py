@@ -257,11 +257,11 @@ def test_a_mistake_is_answered_with_a_code_a_type_and_a_sentence(service, name):
     assert "x-evil" not in headers
 
 
-def test_multipart_without_the_part_named_data(service):
+def test_multipart_with_a_part_of_an_unknown_name(service):
     body = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nabc\r\n--b--\r\n'
     status, answer, _ = post(service, body, "multipart/form-data; boundary=b")
     assert (status, answer["type"]) == (400, "unknown_field")
-    assert '"file"' in answer["message"] and "part named data" in answer["message"]
+    assert '"file"' in answer["message"] and "The fields are image" in answer["message"]
 
 
 def test_a_body_over_the_limit_is_413(service):
