@@ -12,6 +12,7 @@ import json
 import os
 import random
 import time
+import urllib.parse
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -22,7 +23,11 @@ PATH = "/predictions/image-retrieval-v1.0"
 FIRST_PAUSE_SECONDS, DOUBLINGS = 0.2, 5
 """How long a request waits at most before it is repeated first, and how often that is doubled."""
 LARGE_PIXELS = 4_000_000
+LONGEST_QUERY = 3000
+"""Letters of the fields in an address; a service reads some 4000."""
 _JPEG_MODES, _PNG_MODES = ("L", "RGB", "CMYK"), ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+_OF_A_SERVICE_WITHOUT_PHOTOS = ("not_json", "bad_answer")
+"""It does not read the photo, or not the fields beside it, so that its answer lacks distances."""
 _BROKEN = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
 
 
@@ -99,7 +104,7 @@ class Client:
         timeout: float = 30,
         connect_timeout: float = 5,
         retries: int = 3,
-        retry_statuses: Collection[int] = (503,),
+        retry_statuses: Collection[int] = (429, 500, 503, 507),
     ):
         """timeout: seconds a search may take in all, repeats and the pauses between them included;
         an answer that stops midway may take twice that, since httpx times each read by itself.
@@ -110,7 +115,8 @@ class Client:
         self.url = _checked(url)
         self._timeout, self._connect_timeout = timeout, connect_timeout
         self._retries, self._retry_statuses = retries, retry_statuses
-        self._http = httpx.Client(headers={"Content-Type": "application/json"})
+        self._takes_photos = True
+        self._http = httpx.Client()
 
     def __enter__(self) -> "Client":
         return self
@@ -147,7 +153,6 @@ class Client:
         it.  Raises ServiceError; OSError when the file cannot be read.
         """
         fields = {
-            "image": None if image is None else base64.b64encode(_encoded(image)).decode("ascii"),
             "code": code,
             "like": None if like is None else os.fsdecode(like),
             "box": box,
@@ -162,20 +167,44 @@ class Client:
             "index_database_version": index_database_version,
             "debug": True,  # distances, code and times
         }
+        given = {name: value for name, value in fields.items() if value is not None}
         deadline = time.monotonic() + self._timeout
-        try:
-            return self._ask(_body(fields), deadline)
-        except ServiceError as error:
-            if rank is None or not _knows_no_rank(error):
-                raise
-        return self._ask(_body(fields | {"rank": None}), deadline)
+        if image is None:
+            return self._ask_by_json(given, deadline)
+        return self._ask_by_photo(_encoded(image), given, deadline)
 
-    def _ask(self, body: bytes, deadline: float) -> Answer:  # type: ignore[return]  # see count()
+    def _ask_by_photo(self, photo: bytes, fields: dict, deadline: float) -> Answer:
+        """The photo itself goes as the body; to a service of before, and where the fields are too
+        long for an address, as base64 in JSON."""
+        question = _photo_question(photo, fields)
+        may_take_it = self._takes_photos and len(question.query) <= LONGEST_QUERY
+        if may_take_it:
+            try:
+                return self._ask(question, deadline)
+            except ServiceError as error:
+                if error.kind not in _OF_A_SERVICE_WITHOUT_PHOTOS:
+                    raise
+        image = base64.b64encode(photo).decode("ascii")
+        answer = self._ask_by_json({"image": image} | fields, deadline)
+        if may_take_it:
+            self._takes_photos = False
+        return answer
+
+    def _ask_by_json(self, fields: dict, deadline: float) -> Answer:
+        try:
+            return self._ask(_json_question(fields), deadline)
+        except ServiceError as error:
+            if "rank" not in fields or not _knows_no_rank(error):
+                raise
+        without = {name: value for name, value in fields.items() if name != "rank"}
+        return self._ask(_json_question(without), deadline)
+
+    def _ask(self, question: "_Question", deadline: float) -> Answer:  # type: ignore[return]  # see count()
         """The answer, at the first attempt or a later one: a search changes nothing, so to repeat
         it does no harm."""
         for attempt in itertools.count():
             try:
-                return self._asked_once(body, deadline)
+                return self._asked_once(question, deadline)
             except ServiceError as error:
                 may_pass = error.kind == "unreachable" or error.status in self._retry_statuses
                 pause = max(_pause(attempt), error.retry_after or 0)
@@ -184,9 +213,9 @@ class Client:
                     raise
                 time.sleep(pause)
 
-    def _asked_once(self, body: bytes, deadline: float) -> Answer:
+    def _asked_once(self, question: "_Question", deadline: float) -> Answer:
         try:
-            response, content = self._sent(body, deadline)
+            response, content = self._sent(question, deadline)
         except _BROKEN as error:
             reason = str(error).rstrip(".") or type(error).__name__
             raise ServiceError(
@@ -208,11 +237,17 @@ class Client:
         except (ValueError, KeyError, TypeError) as error:
             raise self._bad_answer(error) from error
 
-    def _sent(self, body: bytes, deadline: float) -> tuple[httpx.Response, bytes]:
+    def _sent(self, question: "_Question", deadline: float) -> tuple[httpx.Response, bytes]:
         left = max(deadline - time.monotonic(), 0.001)
         timeout = httpx.Timeout(left, connect=min(left, self._connect_timeout))
         content = bytearray()
-        with self._http.stream("POST", self.url + PATH, content=body, timeout=timeout) as response:
+        with self._http.stream(
+            "POST",
+            f"{self.url}{PATH}{question.query}",
+            content=question.body,
+            headers={"Content-Type": question.content_type},
+            timeout=timeout,
+        ) as response:
             for chunk in response.iter_bytes():
                 content += chunk
                 if time.monotonic() > deadline:
@@ -227,10 +262,28 @@ class Client:
         )
 
 
-def _body(fields: dict) -> bytes:
+@dataclasses.dataclass(frozen=True)
+class _Question:
+    """What is sent."""
+
+    body: bytes
+    content_type: str
+    query: str = ""
+    """The fields beside the body, with the ? before them."""
+
+
+def _json_question(fields: dict) -> _Question:
     # In ASCII: the surrogates of a path cannot be encoded as UTF-8.
-    given = {name: value for name, value in fields.items() if value is not None}
-    return json.dumps(given).encode("ascii")
+    return _Question(json.dumps(fields).encode("ascii"), "application/json")
+
+
+def _photo_question(photo: bytes, fields: dict) -> _Question:
+    texts = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in fields.items()
+    }
+    query = urllib.parse.urlencode(texts, errors="surrogateescape")
+    return _Question(photo, "application/octet-stream", f"?{query}")
 
 
 def _knows_no_rank(error: ServiceError) -> bool:

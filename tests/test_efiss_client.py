@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -23,7 +24,10 @@ from PIL import Image
 
 import efiss_client as client
 from efiss_client import Answer, Client, Result, ServiceError
+from handlers import QUERY_HEADER
+from handlers.request import Query, parse
 from hashing import picture
+from searcher.opened import Selection
 from tests.running import ROOT
 
 ANSWER = {
@@ -71,8 +75,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         server: Server = self.server
-        assert self.path == client.PATH and self.headers["Content-Type"] == "application/json"
-        server.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        server.bodies.append(self.fields())
         server.connections.add(self.client_address)
         said = server.says.pop(0) if len(server.says) > 1 else server.says[0]
         if said.instead == "hangs":
@@ -92,6 +95,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             server.over.wait(said.seconds_a_byte)
         if not said.seconds_a_byte:
             self.wfile.write(said.body)
+
+    def fields(self) -> dict:
+        """Of the request; a photo that is the body itself as bytes, and the texts beside it."""
+        path, _, query = self.path.partition("?")
+        assert path == client.PATH
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers["Content-Type"] == "application/json":
+            assert not query
+            return json.loads(body)
+        assert self.headers["Content-Type"] == "application/octet-stream"
+        return {"image": body, **dict(urllib.parse.parse_qsl(query, strict_parsing=True))}
 
     def log_message(self, *_):
         pass
@@ -171,7 +185,6 @@ def test_it_asks_for_what_was_said_and_nothing_else(server, tmp_path):
         "index_database_version": "1.0.0", "rank": "distance",
     }  # fmt: skip
     odd = os.fsdecode("data/é/".encode() + b"caf\xe9.jpg")
-    image = base64.b64encode(b"photo").decode()
     with Client(server.url) as asking:
         asking.search(**everything)
         for given in (b"photo", bytearray(b"photo"), tmp_path / "photo.jpg"):
@@ -182,7 +195,7 @@ def test_it_asks_for_what_was_said_and_nothing_else(server, tmp_path):
         with pytest.raises(FileNotFoundError):
             asking.search(tmp_path / "none.jpg")
     assert server.bodies[0] == everything | {"debug": True}
-    assert server.bodies[1:5] == [{"image": image, "rank": "fine", "debug": True}] * 4
+    assert server.bodies[1:5] == [{"image": b"photo", "rank": "fine", "debug": "true"}] * 4
     assert server.bodies[5:] == [{"like": odd, "rank": "fine", "debug": True}] * 2
 
 
@@ -202,7 +215,7 @@ def test_a_connection_is_kept_and_threads_share_a_client(server):
 def sent(server, image: Image.Image) -> bytes:
     with Client(server.url) as asking:
         asking.search(image)
-    return base64.b64decode(server.bodies[-1]["image"])
+    return server.bodies[-1]["image"]
 
 
 @pytest.fixture
@@ -251,6 +264,84 @@ def test_an_image_that_was_opened_is_turned_as_its_file_is(server, drawn, large,
     assert np.abs(pixels - upright).max() <= (30 if large else 0)
 
 
+# -- the photo itself ----------------------------------------------------------------------------
+
+NO_JSON = {"code": 400, "type": "not_json", "message": "the body is not JSON: 'utf-8' codec"}
+
+
+def test_fields_go_beside_the_photo_as_texts(server):
+    fields = {
+        "box": (0.1, 0.1, 0.7, 1), "top_k": 3, "offset": 0, "shops": ["Größe,de", "b"],
+        "exclude_shops": [], "group_by": "product", "index_database_version": "1.0.0",
+    }  # fmt: skip
+    with Client(server.url) as asking:
+        asking.search(b"photo", **fields, rank=None)
+    texts = {
+        "box": "[0.1, 0.1, 0.7, 1]", "top_k": "3", "offset": "0",
+        "shops": json.dumps(["Größe,de", "b"]), "exclude_shops": "[]", "group_by": "product",
+        "index_database_version": "1.0.0", "debug": "true",
+    }  # fmt: skip
+    assert server.bodies == [{"image": b"photo", **texts}]
+
+
+def test_the_service_reads_those_texts_as_the_fields():
+    fields = {"box": (0.1, 0.1, 0.7, 1), "top_k": 3, "shops": ["Größe,de", "b"], "debug": True}
+    question = client._photo_question(b"\xff\xd8photo", fields)
+    query = parse({"body": question.body}, headers={QUERY_HEADER: question.query[1:]})
+    assert query == Query(
+        image=b"\xff\xd8photo", box=(0.1, 0.1, 0.7, 1), top_k=3, debug=True,
+        selection=Selection(shops=frozenset(["Größe,de", "b"])),
+    )  # fmt: skip
+
+
+def test_fields_too_long_for_an_address_go_with_the_photo_as_json(server):
+    shops = [f"shop-{i}.example" for i in range(300)]
+    with Client(server.url) as asking:
+        asking.search(b"photo", shops=shops)
+        asking.search(b"photo", shops=shops[:2])
+    image = base64.b64encode(b"photo").decode()
+    assert [body["image"] for body in server.bodies] == [image, b"photo"]
+    assert server.bodies[0]["shops"] == shops
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Said(400, json.dumps(NO_JSON).encode()),
+        Said(body=json.dumps({"index_database_version": "1.0.0", "relevant": ["a"]}).encode()),
+    ],
+)
+def test_a_service_that_takes_no_photo_is_asked_by_json_from_then_on(server, said):
+    server.says = [said, Said()]
+    image = base64.b64encode(b"photo").decode()
+    with Client(server.url) as asking:
+        assert asking.search(b"photo", top_k=2).version == "1.0.0"
+        asking.search(b"photo")
+    assert [body["image"] for body in server.bodies] == [b"photo", image, image]
+    assert server.bodies[1] == {"image": image, "top_k": 2, "rank": "fine", "debug": True}
+
+
+def test_one_that_takes_neither_photo_nor_rank(server):
+    server.says = [
+        Said(400, json.dumps(NO_JSON).encode()), Said(400, json.dumps(UNKNOWN).encode()), Said()
+    ]  # fmt: skip
+    with Client(server.url) as asking:
+        assert asking.search(b"photo").version == "1.0.0"
+    assert "rank" not in server.bodies[2] and len(server.bodies) == 3
+
+
+def test_what_is_no_photo_does_not_make_it_a_service_that_takes_none(server):
+    refused = {"code": 400, "type": "not_an_image", "message": "the bytes are not a picture"}
+    server.says = [
+        Said(400, json.dumps(NO_JSON).encode()), Said(400, json.dumps(refused).encode()), Said()
+    ]  # fmt: skip
+    with Client(server.url) as asking:
+        with pytest.raises(ServiceError, match="not a picture"):
+            asking.search(b"text")
+        asking.search(b"photo")
+    assert server.bodies[2]["image"] == b"photo"
+
+
 # -- again ---------------------------------------------------------------------------------------
 
 
@@ -278,7 +369,15 @@ def test_how_often_and_what_for_is_told(server, pauses):
         assert asking.search(code="0" * 16).version == "1.0.0"
 
 
-@pytest.mark.parametrize("status", [301, 400, 404, 409, 413, 500])
+@pytest.mark.parametrize("status", [429, 500, 507])
+def test_a_busy_service_and_a_dying_worker_are_asked_again(server, pauses, status):
+    server.says = [Said(status, b"", {"Retry-After": "2"}), Said()]
+    with Client(server.url) as asking:
+        assert asking.search(b"photo").version == "1.0.0"
+    assert len(server.bodies) == 2 and pauses == [2]
+
+
+@pytest.mark.parametrize("status", [301, 400, 404, 409, 413, 501, 504])
 def test_nothing_else_is_asked_again(server, pauses, status):
     server.says = [Said(status, b"", {"Location": "/"})]
     error = refused(server)

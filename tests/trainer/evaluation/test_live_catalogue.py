@@ -1,8 +1,8 @@
 """Measuring a catalogue through a service, here one that answers what is written down."""
 
-import base64
 import json
 import threading
+import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -46,12 +46,12 @@ class Answers:
         self.rankings, self.folder, self.versions = dict(RANKINGS), "", ["1.0.0"]
         self.top_ks, self.refused = {}, {}
 
-    def answer(self, body: dict) -> tuple[int, dict]:
-        name = base64.b64decode(body["image"]).decode()
-        self.top_ks.setdefault(name, []).append(body["top_k"])
+    def answer(self, photo: bytes, fields: dict[str, str]) -> tuple[int, dict]:
+        name, top_k = photo.decode(), int(fields["top_k"])
+        self.top_ks.setdefault(name, []).append(top_k)
         if name in self.refused:
             return 400, {"code": 400, "message": self.refused[name]}
-        shown = self.rankings[name][: body["top_k"]]
+        shown = self.rankings[name][:top_k]
         paths = [f"{self.folder}shop/{one}.jpg" for one in shown]
         version = self.versions[len(self.top_ks) % len(self.versions)]
         distances = [0 if one == name else 7 for one in shown]
@@ -65,8 +65,9 @@ def service():
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, answer = answers.answer(body)
+            photo = self.rfile.read(int(self.headers["Content-Length"]))
+            fields = urllib.parse.parse_qsl(self.path.partition("?")[2])
+            status, answer = answers.answer(photo, dict(fields))
             data = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
@@ -216,7 +217,7 @@ def test_what_cannot_be_measured_is_said(service, catalogue, tmp_path):
 
 
 def test_no_service_and_another_one_are_said(service, catalogue):
-    service.answer = lambda body: (200, {"hello": "world"})
+    service.answer = lambda *_: (200, {"hello": "world"})
     with pytest.raises(ServiceError, match="not as the image retrieval does"):
         measured(service, catalogue)
     service.url = "http://127.0.0.1:9"
