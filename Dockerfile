@@ -32,7 +32,9 @@ RUN python3 -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml
 extras = project["optional-dependencies"]; \
 print(*project["dependencies"], *(line for name in sys.argv[1:] for line in extras[name]), sep="\n")' \
         $EXTRAS > requirements.txt \
-    && pip install --constraint constraints.txt --requirement requirements.txt
+    && pip install --constraint constraints.txt --requirement requirements.txt \
+    && rm -f /opt/venv/lib/python3.11/site-packages/openvino/libs/libopenvino_intel_[gn]pu_plugin.so \
+        /opt/venv/lib/python3.11/site-packages/openvino/libs/cache.json
 # The program itself lies in /app, so that a change of it is one small layer.
 RUN echo /app > /opt/venv/lib/python3.11/site-packages/efiss.pth \
     && printf '%s\n' '#!/opt/venv/bin/python' 'from efiss.cli import main' 'main()' \

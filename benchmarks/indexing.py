@@ -83,7 +83,7 @@ def indexing(
       python benchmarks/indexing.py
       python benchmarks/indexing.py --data data/abc.com --rounds 3 --lines 1000000
     """
-    model = Model.load(model_path, device)
+    model = Model.load(model_path, device, workers)
     with tempfile.TemporaryDirectory(prefix="efiss-") as folder:
         paths = _pictures(data, pictures)
         click.echo(f"{len(paths)} pictures, {workers} threads, {device}")

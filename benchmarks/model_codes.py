@@ -10,6 +10,7 @@ from synthetic import flip
 
 import photographs
 from hashing.model import Model, find_model, read_sidecar
+from machine.container import available_cores
 from searcher import open_version
 
 KEPT_BACK = 20
@@ -68,7 +69,7 @@ def _hash(data: Path, model_path: Path) -> tuple[np.ndarray, np.ndarray]:
     from trainer.layouts import read
     from trainer.recipe import recipe_for
 
-    model = Model.load(model_path)
+    model = Model.load(model_path, threads=available_cores())
     sources = [read(data, source) for source in recipe_for(data, None).data]
     encoded = [encode(source, model) for source in sources]
     return (

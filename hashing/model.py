@@ -1,4 +1,4 @@
-"""A TorchScript hashing model on a device: model input -> real-valued outputs -> 64-bit codes.
+"""A hashing model on a device: model input -> real-valued outputs -> 64-bit codes.
 
 A model is two files side by side: `NAME.pt`, the TorchScript program, and `NAME.json`, the sidecar
 that says all that is needed to use it (`Sidecar`).
@@ -15,9 +15,11 @@ import torch
 from PIL import Image
 
 from hashing import codes, nearness, picture
+from hashing.engine import Engine, Program, TorchScript, engine_of, normalised
 from hashing.nearness import Nearness
 from machine import shipped
 from machine.errors import Problem
+from machine.processes import give_memory_back
 
 
 class ModelError(Problem):
@@ -181,36 +183,36 @@ def _check_sidecar(path: Path, sidecar: Sidecar) -> None:
 class Model:
     """A hashing model, ready to use; safe to call from several threads."""
 
-    def __init__(self, sidecar: Sidecar, program: torch.jit.ScriptModule, device: torch.device):
+    def __init__(
+        self, sidecar: Sidecar, device: torch.device, engine: Engine, shows_embeddings: bool
+    ):
         self.sidecar = sidecar
         self.device = device
-        size = sidecar.input_size
-        drawn = torch.Generator().manual_seed(0)  # of its own: training draws from torch's
-        sample = torch.rand(2, 3, size, size, generator=drawn).to(device)
-        self.shows_embeddings = _is_hash_of_backbone(program, sample)
+        self.engine = engine
+        """What runs the network."""
+        self.shows_embeddings = shows_embeddings
         """Whether the program is hash(backbone(inputs)), as `efiss export` writes it."""
-        parts = (program.backbone, program.hash) if self.shows_embeddings else (program,)
-        # channels_last after freezing: 8 ms instead of 11 ms a picture on one CPU core.
-        self._parts = [
-            torch.jit.freeze(part).to(device, memory_format=torch.channels_last) for part in parts
-        ]
-        self._mean = torch.tensor(sidecar.mean, device=device).view(1, 3, 1, 1) * 255
-        self._scale = 1 / (torch.tensor(sidecar.std, device=device).view(1, 3, 1, 1) * 255)
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "cpu") -> "Model":
+    def load(cls, path: str | Path, device: str = "cpu", threads: int = 1) -> "Model":
         """Open `path` (a .pt file with its sidecar beside it, or a folder that holds them).
 
-        device: `cpu` or `cuda:N`.  The digest of the file and the number of its outputs are checked
-        against the sidecar.  Raises ModelError.
+        device: `cpu` or `cuda:N`.  threads: how many will call it at the same time.
+        The digest of the file and the number of its outputs are checked against the sidecar.
+        Raises ModelError, or EngineError where EFISS_ENGINE names an engine that cannot run it.
         """
         path = find_model(path)
         sidecar = read_sidecar(path)
-        return cls.from_program(path.read_bytes(), sidecar, device, path)
+        return cls.from_program(path.read_bytes(), sidecar, device, path, threads)
 
     @classmethod
     def from_program(
-        cls, program: bytes, sidecar: Sidecar, device: str, path: Path = Path("the model")
+        cls,
+        program: bytes,
+        sidecar: Sidecar,
+        device: str,
+        path: Path = Path("the model"),
+        threads: int = 1,
     ) -> "Model":
         """Open the bytes of a .pt file, where its file is not at hand; otherwise as `load`.
 
@@ -228,12 +230,17 @@ class Model:
         torch.backends.cudnn.allow_tf32 = False
         try:
             module = torch.jit.load(io.BytesIO(program), map_location=where).eval()
-            model = cls(sidecar, module, where)
-        except (RuntimeError, AttributeError, ValueError) as error:
+        except RuntimeError as error:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"{path} is not a TorchScript model: {reason}") from error
-        model._check_outputs(path)
-        return model
+        parts = _parts(module, sidecar.input_size, where)
+        shows_embeddings = len(parts) == 2
+        runs = Program(parts, sidecar.input_size, sidecar.mean, sidecar.std)
+        script = _checked(runs, sidecar, where, path)
+        engine = engine_of(runs, script, threads) if where.type == "cpu" else script
+        del module, parts, runs, script
+        give_memory_back()  # 60 MB of a worker: the weights were there several times
+        return cls(sidecar, where, engine, shows_embeddings)
 
     def pixels(self, data: bytes, max_pixels: int = picture.MAX_PIXELS) -> np.ndarray:
         """Model input of one encoded picture, as `Sidecar.pixels` makes it."""
@@ -246,14 +253,12 @@ class Model:
     def inputs(self, batch: np.ndarray) -> torch.Tensor:
         """What the program takes: uint8 [n, input_size, input_size, 3] -> float32 [n, 3,
         input_size, input_size] on the device, normalised by mean and std."""
-        inputs = torch.from_numpy(np.array(batch)).to(self.device)
-        inputs = inputs.permute(0, 3, 1, 2).float()  # NHWC in memory is channels_last
-        return (inputs - self._mean) * self._scale
+        return normalised(batch, self.sidecar.mean, self.sidecar.std, self.device)
 
     def outputs(self, batch: np.ndarray) -> np.ndarray:
         """Real-valued outputs: uint8 [n, input_size, input_size, 3] -> float32 [n, 64], or
         [n, 320] of a model with a longer code."""
-        return self._after_each_part(batch)[-1]
+        return self.engine(batch)[-1]
 
     def embeddings(self, batch: np.ndarray) -> np.ndarray:
         """What the hash layer sees: uint8 [n, input_size, input_size, 3] -> float32 [n, width].
@@ -262,36 +267,23 @@ class Model:
 
     def embeddings_and_outputs(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Both, from one pass.  Only of a model that `shows_embeddings`."""
-        embeddings, outputs = self._after_each_part(batch)
+        embeddings, outputs = self.engine(batch)
         return embeddings, outputs
-
-    def _after_each_part(self, batch: np.ndarray) -> list[np.ndarray]:
-        with torch.inference_mode():
-            values, seen = self.inputs(batch), []
-            for part in self._parts:
-                values = part(values)
-                seen.append(values)
-            return [values.float().cpu().numpy() for values in seen]
 
     def codes(self, batch: np.ndarray) -> np.ndarray:
         """Codes: uint8 [n, input_size, input_size, 3] -> uint8 [n, 8], or [n, 40] with the longer
         ones behind (see `codes.pack`, `codes.split`)."""
         return codes.pack(self.outputs(batch))
 
-    def _check_outputs(self, path: Path) -> None:
-        size = self.sidecar.input_size
-        try:
-            # Thrice: TorchScript compiles in the first passes, which then take no request's time.
-            for _ in range(3):
-                shape = self.outputs(np.zeros((1, size, size, 3), np.uint8)).shape
-        except (RuntimeError, AttributeError) as error:  # AttributeError: not one tensor
-            reason = str(error).strip().splitlines()[-1]
-            raise ModelError(f"{path} does not take a {size}x{size} picture: {reason}") from error
-        if shape != (1, self.sidecar.outputs):
-            raise ModelError(
-                f"{path} gives outputs of shape {list(shape)} for one picture, "
-                f"its sidecar promises [1, {self.sidecar.outputs}]"
-            )
+
+def _parts(
+    module: torch.jit.ScriptModule, size: int, device: torch.device
+) -> tuple[torch.jit.ScriptModule, ...]:
+    """Backbone and hash of a program that applies these one after the other, or the program."""
+    drawn = torch.Generator().manual_seed(0)  # of its own: training draws from torch's
+    sample = torch.rand(2, 3, size, size, generator=drawn).to(device)
+    is_both = _is_hash_of_backbone(module, sample)
+    return (module.backbone, module.hash) if is_both else (module,)
 
 
 def _is_hash_of_backbone(program: torch.jit.ScriptModule, sample: torch.Tensor) -> bool:
@@ -303,8 +295,28 @@ def _is_hash_of_backbone(program: torch.jit.ScriptModule, sample: torch.Tensor) 
             embedding = program.backbone(sample)
             outputs = program.hash(embedding)
             return embedding.dim() == 2 and torch.allclose(outputs, program(sample), atol=1e-4)
-    except (RuntimeError, IndexError):  # parts of these names that do something else
+    except (RuntimeError, IndexError, AttributeError, TypeError):  # parts that do something else
         return False
+
+
+def _checked(program: Program, sidecar: Sidecar, device: torch.device, path: Path) -> TorchScript:
+    """The program as TorchScript runs it, which gives what the sidecar promises.  Raises
+    ModelError."""
+    size = program.size
+    try:
+        script = TorchScript(program, device)
+        # Thrice: TorchScript compiles in the first passes, which then take no request's time.
+        for _ in range(3):
+            shape = script(np.zeros((1, size, size, 3), np.uint8))[-1].shape
+    except (RuntimeError, AttributeError) as error:  # AttributeError: not one tensor
+        reason = str(error).strip().splitlines()[-1]
+        raise ModelError(f"{path} does not take a {size}x{size} picture: {reason}") from error
+    if shape != (1, sidecar.outputs):
+        raise ModelError(
+            f"{path} gives outputs of shape {list(shape)} for one picture, "
+            f"its sidecar promises [1, {sidecar.outputs}]"
+        )
+    return script
 
 
 def _device(name: str) -> torch.device:

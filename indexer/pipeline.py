@@ -117,7 +117,8 @@ def _index(order: Order, progress: Progress) -> Summary:
     remote.check(paths)
     engine = _engine(order)
     # Of a cluster's GPUs this machine need not have one.
-    model = Model.load(order.model_path, "cpu" if order.engine == "ray" else order.device)
+    device = "cpu" if order.engine == "ray" else order.device
+    model = Model.load(order.model_path, device, order.workers)
     _check_image_size(order, model)
     with order.index.writing():
         # Again, before the work: what a killed --force left half-replaced has come back by now.

@@ -28,6 +28,6 @@ def hashed_again(
     The caller sets torch's threads, as for `hash_files`.
     Raises ModelError, SettingError or remote.RemoteError.
     """
-    model = Model.load(model_path, device)
+    model = Model.load(model_path, device, available_cores())
     paths = opened.paths(np.array(rows, np.int64))
     return hash_files(paths, model, workers=available_cores(), max_pixels=max_pixels())

@@ -165,7 +165,7 @@ WORKERS: Setting[int | None] = Setting(
     "EFISS_WORKERS",
     _whole(1, 256),
     "the cores, at most 4, and no more than a container has memory for",
-    "processes that answer, one thread and about 320 MB each",
+    "processes that answer, one thread and about 350 MB each",
     _nothing,
 )
 BATCH = Setting(
@@ -192,6 +192,13 @@ PIXELS = Setting(
     _whole(1, MAX_PIXELS_CEILING),
     str(MAX_PIXELS),
     "most pixels (width x height) a picture may have; for the indexing commands too",
+)
+ENGINE = Setting(
+    "EFISS_ENGINE",
+    _choice("auto", "openvino", "torchscript"),
+    "auto",
+    "what runs the network on CPUs: OpenVINO where it can, and TorchScript where not; with "
+    "openvino, nothing goes on without it",
 )
 ACCESS_LOG = Setting(
     "EFISS_ACCESS_LOG",
@@ -288,7 +295,7 @@ MODELS = Setting(
     "folder that models are taken from; for commands, in place of --model_path",
 )
 
-SERVE = (PORT, HOST, WORKERS, BATCH, BATCH_DELAY, HEAP, PIXELS, ACCESS_LOG, RANK)
+SERVE = (PORT, HOST, WORKERS, BATCH, BATCH_DELAY, HEAP, PIXELS, ENGINE, ACCESS_LOG, RANK)
 """What `efiss serve` goes by."""
 SEARCH = (BACKEND, MILVUS_URI, MILVUS_TOKEN)
 """What says where versions are searched; read by `searcher.milvus.place`."""

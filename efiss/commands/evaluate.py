@@ -11,6 +11,7 @@ import click
 
 from efiss.commands.options import DEVICE, LABELLED_DATA, MODEL_PATH, RECIPE
 from efiss.progress import bars
+from machine.container import available_cores
 from machine.errors import Problem
 from machine.files import write_whole, written_whole
 from machine.progress import Tell
@@ -165,7 +166,7 @@ def _of_model(
     from trainer.recipe import recipe_for
 
     made = recipe_for(data, recipe)
-    model = Model.load(model_path, device)
+    model = Model.load(model_path, device, available_cores())
     sources = [read(data, source) for source in made.data]
     leave_out = {label: list(values) for label, values in made.leave_out.items()}
     if unseen and sources[0].labels:

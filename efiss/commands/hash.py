@@ -74,7 +74,7 @@ def hash_pictures(
 
     torch.set_num_threads(1)  # the workers are the parallelism
     paths = _listed(database) if database else list(files)
-    model = Model.load(model_path, device)
+    model = Model.load(model_path, device, workers)
     done = []
     with PictureBar("hashing") as bar, _rows_of(outputs, model.sidecar.outputs) as add:
         for hashed in hash_files(
