@@ -5,7 +5,7 @@ import contextlib
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from admin import errors, examples, health, operate, pages, reindex, search, thumbnails
+from admin import errors, examples, health, models, operate, pages, reindex, search, thumbnails
 from admin.access import Guard
 from admin.jobs import Jobs
 from admin.runner import Runner
@@ -40,6 +40,6 @@ def create_app(settings: Settings, version: str = "0") -> FastAPI:
     app.state.settings = settings
     app.add_middleware(Guard, settings=settings)
     errors.add_to(app)
-    for part in (reindex, operate, search, examples, thumbnails, health, pages):
+    for part in (reindex, models, operate, search, examples, thumbnails, health, pages):
         app.include_router(part.router(settings))
     return app

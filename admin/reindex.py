@@ -46,7 +46,8 @@ class ReindexRequest(BaseModel):
         str | None,
         Field(
             max_length=4096,
-            description="a .pt file, or a folder that holds one, in the folder of the models",
+            description="a .pt file, or a folder that holds one, in the folder of the models; by "
+            "default the live version's model, and of a first version the one of that folder",
             examples=["torchscripts_models/relahash-medium-64bits.pt"],
         ),
     ] = None
@@ -90,7 +91,7 @@ def router(settings: Settings) -> APIRouter:
         """Index the configured catalogue; the new version is live when this answers."""
         wanted = _parsed(await request.body())
         _check_number(settings, wanted.new_index_database_version)
-        model = _model(settings, wanted.model_path)
+        model = _model(settings, wanted.model_path) if wanted.model_path is not None else None
         runner = request.app.state.runner
         asked = wanted.model_dump(exclude_unset=True)
         _check_no_other(request.app.state.jobs, settings)
@@ -171,11 +172,9 @@ def _check_no_other(store: jobs.Jobs, settings: Settings) -> None:
         )
 
 
-def _model(settings: Settings, given: str | None) -> Path:
-    """A model inside the folder of the models; that folder itself when none is given."""
+def _model(settings: Settings, given: str) -> Path:
+    """A model inside the folder of the models."""
     folder = settings.models.resolve()
-    if given is None:
-        return folder
     spellings = (folder, Path(os.path.abspath(settings.models)))
     for path in (Path(given), folder / given, folder.parent / given):
         # First by its letters alone: nothing outside the folder is looked at for a caller.

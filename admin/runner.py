@@ -167,12 +167,14 @@ class Runner:
             self._changed.notify_all()
 
 
-def options(settings: Settings, version: str | None, mode: str, model: Path, force: bool) -> list:
+def options(
+    settings: Settings, version: str | None, mode: str, model: Path | None, force: bool
+) -> list:
     """Of `efiss reindex`, for the catalogue of the settings."""
     return [
         *(("--datalake", settings.datalake) if settings.datalake else ()),
         *("--database", settings.database),
-        *("--model_path", model),
+        *(("--model_path", model) if model else ()),
         *("--index_mode", mode),
         *(("--new_index_database_version", version) if version else ()),
         *(("--force",) if force else ()),

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hashing.codes import CODE_BITS, CODE_BYTES, unpack
+from indexer.live_model import named
 from indexer.sample import hashed_again, sample
 from machine.settings import SettingError
 from searcher.faiss_version import FaissVersion, open_version
@@ -106,6 +107,7 @@ def _judge(
         measures=measures,
         refusals=[_sentence(measure) for measure in measures if measure.refused],
         rolled_back=_rolled_back(folder),
+        model_change=_model_change(candidate, other),
         manifest=digest_of(folder),
     )
     store(index, report)
@@ -122,6 +124,15 @@ def _other(index: Index, version: str) -> FaissVersion | None:
         return open_version(index.root / name)
     except VersionError:
         return None
+
+
+def _model_change(new: FaissVersion, old: FaissVersion | None) -> str | None:
+    if old is None or new.manifest.model.get("sha256") == old.manifest.model.get("sha256"):
+        return None
+    before, now = (
+        named(**one.manifest.model) if one.manifest.model else "none" for one in (old, new)
+    )
+    return f"the model changes from {before} to {now}"
 
 
 def _rolled_back(folder: Path) -> str | None:

@@ -9,7 +9,7 @@ import dataclasses
 import subprocess
 from pathlib import Path
 
-from indexer import judge
+from indexer import judge, live_model
 from indexer.judge import Thresholds
 from indexer.outcome import DONE, NOTHING_NEW, REFUSED, Event, Outcome, Tell
 from indexer.pipeline import IndexingError, Order, Progress, Summary, index_catalogue
@@ -29,6 +29,8 @@ class Plan:
     order: Order
     """What to index, the list among it."""
     thresholds: Thresholds
+    keep_model: bool = False
+    """Whether the live version's model, where a version is live, takes the place of the order's."""
     where: milvus.Place | None = None
     """Of Milvus, when it is searched there."""
     keep: int = 3
@@ -42,7 +44,7 @@ class Plan:
 def reindex(plan: Plan, tell: Tell = lambda event: None) -> Outcome:
     """Bring the catalogue as it is now live, in one go.
 
-    Raises VersionError, CatalogueError, ModelError, IndexingError, SettingError,
+    Raises VersionError, CatalogueError, ModelError, NoModelError, IndexingError, SettingError,
     milvus.Unavailable or OSError; the live version is then as it was.
     """
     index = plan.order.index
@@ -108,7 +110,8 @@ def extract(datalake: Path, database: Path) -> str:
 
 def _index(plan: Plan, tell: Tell) -> Summary:
     tell(Event("index", message=f"indexing {plan.order.database}"))
-    summary = index_catalogue(plan.order, _counting("index", tell))
+    order = _with_kept_model(plan, tell) if plan.keep_model else plan.order
+    summary = index_catalogue(order, _counting("index", tell))
     known = summary.unchanged + summary.by_content + summary.duplicates
     built = "built" if summary.is_new else "there already, it holds just this catalogue"
     tell(
@@ -119,6 +122,13 @@ def _index(plan: Plan, tell: Tell) -> Summary:
         )
     )
     return summary
+
+
+def _with_kept_model(plan: Plan, tell: Tell) -> Order:
+    order = plan.order
+    if hint := live_model.hint(order.index, order.model_path):
+        tell(Event("index", message=hint))
+    return dataclasses.replace(order, model_path=live_model.kept(order.index, order.model_path))
 
 
 def _was_rolled_back(folder: Path) -> bool:

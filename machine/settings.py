@@ -292,7 +292,8 @@ MODELS = Setting(
     "EFISS_MODELS",
     _PATH,
     "torchscripts_models",
-    "folder that models are taken from; for commands, in place of --model_path",
+    "folder that models are taken from; for commands in place of --model_path, of `efiss reindex` "
+    "for the first version",
 )
 
 SERVE = (PORT, HOST, WORKERS, BATCH, BATCH_DELAY, HEAP, PIXELS, ENGINE, ACCESS_LOG, RANK)

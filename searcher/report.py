@@ -44,6 +44,8 @@ class Report:
     """When somebody overrode the refusals, UTC, ISO 8601."""
     rolled_back: str | None = None
     """When somebody went back from it to the version before, UTC, ISO 8601."""
+    model_change: str | None = None
+    """The models of both versions, a sentence; None where they have the same."""
     manifest: str | None = None
     """SHA-256 of the manifest of what was judged; None in reports of older programs."""
 

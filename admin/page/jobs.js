@@ -28,6 +28,23 @@ export function startJobs(told) {
   });
 }
 
+/** Show which models a reindex may have.  The live version's stays unless another is chosen.
+ * Throws Refusal. */
+export async function showModels() {
+  const told = await ask("/api/models");
+  const { has_live_version: hasLive, live, shipped, models, hint } = told;
+  const stays = hasLive ? live && `as now: ${named(live)}` : shipped && `shipped: ${named(shipped)}`;
+  const choice = stays ? [make("option", { value: "" }, stays)] : [];
+  const others = models.filter(({ sha256 }) => sha256 !== (hasLive ? live : shipped)?.sha256);
+  const chosen = the("model").value;
+  the("model").replaceChildren(...choice, ...others.map((model) =>
+    make("option", { value: model.model_path, title: model.model_path }, named(model))));
+  if (others.some((model) => model.model_path === chosen)) the("model").value = chosen;
+  say(the("model-hint"), hint);
+}
+
+const named = ({ name, sha256 }) => `${name} (${sha256.slice(0, 8)})`;
+
 /** Show the newest jobs, and follow the one that runs.  Throws Refusal. */
 export async function latest() {
   const { jobs } = await ask("/api/jobs");
@@ -42,6 +59,7 @@ async function startOne(event) {
   event.preventDefault();
   const version = the("new-version").value.trim();
   const body = { wait: false, mode: the("mode").value, force: the("force").checked };
+  if (the("model").value) body.model_path = the("model").value;
   if (version) body.new_index_database_version = version;
   the("start").disabled = true;
   const started = await tried(() => ask("/api/reindex", { method: "POST", body }));

@@ -4,6 +4,7 @@ import { make, say, the } from "./dom.js";
 export function openReport(report) {
   the("report-title").textContent = `Check of ${report.version}`;
   say(the("report-verdict"), verdict(report));
+  say(the("report-model"), report.model_change);
   the("report-refusals").replaceChildren(...report.refusals.map((text) => make("li", {}, text)));
   the("report-against").textContent = report.against ?? "Before";
   the("measures").replaceChildren(...report.measures.map((measure) => row(measure, report.against)));
@@ -15,6 +16,7 @@ the("report-close").addEventListener("click", () => the("report").close());
 function verdict({ verdict: word, forced }) {
   if (word === "passed") return "Passed: it may go live";
   if (word === "forced") return `Refused, and taken all the same on ${new Date(forced).toLocaleString()}`;
+  if (word === "unjudged") return "Not checked as it is now";
   return "Refused: it stays off";
 }
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from efiss.commands.options import CONFIG, DEVICE, INDEX_ROOT
+from efiss.commands.options import CONFIG, DEVICE, INDEX_ROOT, default_model
 from efiss.exits import REFUSED
 from efiss.progress import PictureBar
 from searcher.index import Index
@@ -31,7 +31,7 @@ def check(version: str, config: Path, device: str, force: bool, index_root: Path
     """
     import torch
 
-    from indexer import judge
+    from indexer import judge, live_model
     from searcher import report as reports
 
     torch.set_num_threads(1)  # the workers are the parallelism
@@ -42,6 +42,8 @@ def check(version: str, config: Path, device: str, force: bool, index_root: Path
             report = judge.judge(index, version, thresholds, device, bar.show)
         if force:
             report = reports.force(index, version) or report
+    if report.model_change is None and (hint := live_model.hint(index, default_model())):
+        click.echo(hint)
     click.echo(table(report))
     if report.verdict == reports.REFUSED:
         raise SystemExit(REFUSED)
@@ -61,6 +63,8 @@ def table(report) -> str:
         for measure in report.measures
     ]
     lines = [f"{a:28}{b:>14}{c:>14}  {d}".rstrip() for a, b, c, d in rows]
+    if report.model_change:
+        lines.append(report.model_change)
     verdict = f"version {report.version}: {report.verdict}"
     if report.forced:
         verdict += f" on {report.forced}"

@@ -1,5 +1,6 @@
 """Options that several commands have in common."""
 
+import os
 import textwrap
 from collections.abc import Callable
 from itertools import zip_longest
@@ -8,6 +9,7 @@ from typing import TypeVar
 
 import click
 
+from machine import shipped
 from machine.container import available_cores
 from machine.settings import MODELS, Setting, unknown
 from searcher.publish import INDEX_MODES
@@ -46,10 +48,17 @@ MODEL_PATH = click.option(
     envvar=MODELS.name,
     show_envvar=True,
     type=click.Path(path_type=Path),
-    default=Path("torchscripts_models/relahash-medium-64bits.pt"),
+    default=shipped.MODEL,
     show_default=True,
     help="A .pt file with its sidecar beside it, or its folder.",
 )
+
+
+def default_model() -> Path:
+    """The value of MODEL_PATH that holds where none is given."""
+    return Path(os.environ.get(MODELS.name) or shipped.MODEL)
+
+
 DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N.")
 NUM_WORKERS = click.option(
     "--num_workers",

@@ -16,10 +16,10 @@ from efiss.commands.options import (
     DEVICE,
     INDEX_MODE,
     INDEX_ROOT,
-    MODEL_PATH,
     NUM_WORKERS,
     TRUST_CONTENT,
     URI,
+    default_model,
     warn_of_unknown_settings,
 )
 from efiss.exits import NOTHING_NEW, REFUSED
@@ -27,7 +27,7 @@ from efiss.progress import Pace
 from efiss.stopping import Stopped, stopping_on_signals
 from indexer.outcome import FAILED
 from machine.errors import Problem, sentence_of
-from machine.settings import DATABASE, DATALAKE
+from machine.settings import DATABASE, DATALAKE, MODELS
 
 if TYPE_CHECKING:
     from indexer.reindex import Plan
@@ -60,7 +60,12 @@ PAUSES = {True: 0.25, False: 30.0}
     help="Number of the version; by default the next minor. Nothing is built when the version of "
     "this number, or by default the live one, holds just this catalogue.",
 )
-@MODEL_PATH
+@click.option(
+    "--model_path",
+    type=click.Path(path_type=Path),
+    help="A .pt file with its sidecar beside it, or its folder. By default the live version's "
+    f"model, and of a first version {MODELS.name}, or the shipped one.",
+)
 @DEVICE
 @NUM_WORKERS
 @INDEX_MODE
@@ -134,8 +139,10 @@ def _plan(config: Path, backend: str | None, uri: str | None, **options: Any) ->
     from searcher import milvus
 
     own = {name: options.pop(name) for name in ("datalake", "keep", "wait", "force")}
+    given = options.pop("model_path")
     order = Order(
         **options,
+        model_path=given or default_model(),
         batch_size=BATCH_SIZE,
         max_pixels=max_pixels(),
         resume=True,
@@ -143,7 +150,7 @@ def _plan(config: Path, backend: str | None, uri: str | None, **options: Any) ->
         max_rejected=1.0,
     )
     thresholds, where = judge.read_thresholds(config), milvus.place(backend, uri)
-    return Plan(order=order, thresholds=thresholds, where=where, **own)
+    return Plan(order=order, thresholds=thresholds, where=where, keep_model=given is None, **own)
 
 
 class Teller:

@@ -5,6 +5,9 @@ In a checkout this folder has links to where they lie, at the top; a wheel has t
 
 from pathlib import Path
 
+MODEL = Path("torchscripts_models/relahash-medium-64bits.pt")
+"""The model that commands take where none is named."""
+
 _FOLDER = Path(__file__).parent
 
 

@@ -4,6 +4,7 @@ import base64
 
 import pytest
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.select import Select
 
 from searcher.index import Index
 from tests.admin.conftest import administering, draw, is_wider_than_the_screen, resize
@@ -85,6 +86,38 @@ def test_a_reindex_is_started_and_seen_to_its_end(operate):
     operate.reindex()
     operate.wait_for_live("2.0.0")
     operate.wait_for_text("#catalogue", "31 pictures in 2 shops")
+
+
+def test_the_model_stays_and_another_may_be_chosen(operate):
+    """Jobs in processes that load torch, watched in Chromium."""
+
+    def choices() -> list[str]:
+        script = "return [...document.querySelectorAll('#model option')].map((one) => one.text)"
+        return [text.split(" (")[0] for text in operate.browser.execute_script(script)]
+
+    def choose(text: str) -> None:
+        names = [name for name in choices() if name.startswith(text)]
+        Select(operate.find("#model")).select_by_index(choices().index(*names))
+
+    wait_for(lambda: choices() == ["shipped: tiny-1", "tiny-2"])
+    assert not operate.find("#model-hint").is_displayed()
+    choose("tiny-2")
+    operate.reindex()
+    operate.wait_for_live("1.0.0")
+    wait_for(lambda: choices() == ["as now: tiny-2", "tiny-1"])
+    operate.wait_for_text("#model-hint", "The live version has the model tiny-2")
+    operate.wait_for_text("#model-hint", "--model_path models/tiny-1.pt")
+    operate.add_picture(1)
+    operate.reindex()
+    operate.wait_for_live("1.1.0")
+    assert "tiny-2" in operate.row("1.1.0")
+    choose("tiny-1")
+    operate.reindex()
+    operate.wait_for_live("1.2.0")
+    wait_for(lambda: choices() == ["as now: tiny-1", "tiny-2"])
+    assert "tiny-1" in operate.row("1.2.0")
+    operate.click("button[aria-label='Report 1.2.0']")
+    operate.wait_for_text("#report-model", "The model changes from tiny-2 (")
 
 
 def test_steps_progress_and_the_end_of_a_job_are_shown_as_they_come(operate):

@@ -75,6 +75,35 @@ def test_a_job_is_watched_to_its_end(admin, body, headers):
     assert told[-1]["state"] == "done" and told[-1]["report"]["verdict"] == "passed"
 
 
+def test_the_model_stays_and_those_to_change_to_are_listed(admin):
+    """Jobs in processes that load torch."""
+
+    def models() -> dict:
+        told = admin.get("/api/models").json()
+        return told | {"models": [model["model_path"] for model in told["models"]]}
+
+    first = models()
+    assert first["models"] == ["tiny-1.pt", "slow/tiny-2.pt"]
+    assert (first["has_live_version"], first["live"], first["hint"]) == (False, None, None)
+    assert first["shipped"]["name"] == "tiny-1"
+    body = {"model_path": "slow/tiny-2.pt"}
+    assert admin.post("/api/reindex", body).json()["index_database_version"] == "1.0.0"
+    then = models()
+    assert then["has_live_version"] and then["live"]["name"] == "tiny-2"
+    assert "the shipped one is tiny-1 (" in then["hint"]
+    assert "--model_path models/tiny-1.pt` changes to it" in then["hint"]
+    assert admin.post("/api/reindex").json()["result"] == "nothing new"
+    draw(admin.folder / "data/abc.com/new_abc_com.png", 77)
+    shutil.rmtree(admin.folder / "models" / "slow")  # the version has it
+    assert admin.post("/api/reindex").json()["index_database_version"] == "1.1.0"
+    listed = admin.get("/api/versions").json()["versions"]
+    assert [version["model"]["name"] for version in listed] == ["tiny-2", "tiny-2"]
+    admin.post("/api/reindex", {"model_path": "tiny-1.pt"})
+    report = admin.get("/api/versions/1.2.0/report").json()
+    assert report["model_change"].startswith("the model changes from tiny-2 (")
+    assert models()["hint"] is None
+
+
 def test_one_job_at_a_time_and_one_that_is_cancelled_keeps_what_it_hashed(admin):
     """Three jobs, each a process that loads torch, with a model that takes its time."""
     many(admin)

@@ -32,6 +32,7 @@ def index(publish_version, tiny_models, tmp_path, monkeypatch) -> Path:
     """The folder index/ in the current one: 1.0.0, live, of twenty pictures, and 1.1.0 of
     nineteen; each has one rejected line."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EFISS_MODELS", str(tiny_models[0]))
     paths = [f"data/abc.com/{i}_abc_com.png" for i in range(20)]
     Path("data/abc.com").mkdir(parents=True)
     for seed, path in enumerate(paths):

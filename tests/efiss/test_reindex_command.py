@@ -18,6 +18,7 @@ from indexer import pipeline
 from indexer.known_codes import KnownCodes
 from searcher import acknowledgements, report, switch
 from searcher.index import Index
+from searcher.version import read_manifest
 from tests.running import efiss as efiss_process
 
 INDEX = Path("index")
@@ -83,6 +84,35 @@ def test_refused_is_4_until_it_is_forced(efiss):
     assert efiss("--force").exit_code == 0
     assert Index(INDEX).live() == "1.1.0"
     assert report.stored(INDEX / "1.1.0").verdict == report.FORCED
+
+
+def test_the_model_stays_until_another_is_named(efiss, tiny_models, monkeypatch):
+    """And the check says, in a line of its own, that it changes, or that another is shipped."""
+    monkeypatch.setenv("EFISS_MODELS", str(tiny_models[1]))
+    efiss()
+
+    def run(*words):
+        return CliRunner().invoke(main, words)
+
+    draw(picture(20), 20)
+    result = run("reindex")
+    assert result.exit_code == 3  # the list is as it was
+    result = run("reindex", "--datalake", "data")
+    hint = rf"has the model tiny-1 \(\w{{8}}\), and the shipped one is tiny-2 .*{tiny_models[1]}"
+    assert result.exit_code == 0 and re.search(hint, result.stdout)
+    assert "changes from" not in run("check", "1.1.0").stdout
+    assert re.search(hint, run("check", "1.1.0").stdout)
+    assert run("reindex", "--model_path", str(tiny_models[1])).exit_code == 0
+    line = r"^the model changes from tiny-1 \(\w{8}\) to tiny-2 \(\w{8}\)$"
+    said = run("check", "1.2.0").stdout
+    assert re.search(line, said, re.MULTILINE) and not re.search(hint, said)
+    assert run("reindex").exit_code == 3 and Index(INDEX).live() == "1.2.0"
+
+
+def test_the_first_version_has_the_model_of_the_environment(efiss, tiny_models, monkeypatch):
+    monkeypatch.setenv("EFISS_MODELS", str(tiny_models[1]))
+    assert CliRunner().invoke(main, ["reindex", "--datalake", "data"]).exit_code == 0
+    assert read_manifest(INDEX / "1.0.0").model["name"] == "tiny-2"
 
 
 def test_what_the_file_of_thresholds_allows_is_not_refused(efiss):

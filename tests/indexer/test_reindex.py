@@ -1,6 +1,8 @@
 """The whole way from a catalogue to a live version, in this process, and killed on its way."""
 
 import dataclasses
+import hashlib
+import json
 import multiprocessing
 import os
 import re
@@ -15,12 +17,13 @@ from PIL import Image
 from indexer import reindex as steps
 from indexer.catalogue import CatalogueError
 from indexer.judge import Thresholds
+from indexer.live_model import NoModelError
 from indexer.pipeline import IndexingError, Order, index_catalogue
 from indexer.reindex import Event, Plan, reindex
 from searcher import open_version, report, switch
 from searcher.index import Index
 from searcher.live import Follower
-from searcher.version import VersionError, verify
+from searcher.version import VersionError, read_manifest, verify
 from tests.indexer import killed
 from tests.running import wait_for
 
@@ -133,6 +136,81 @@ def test_another_model_is_something_new(plan, tiny_models):
     reindex(plan)
     order = dataclasses.replace(plan.order, model_path=tiny_models[1])
     assert reindex(dataclasses.replace(plan, order=order)).version == "1.1.0"
+
+
+def keeping(plan: Plan, otherwise: Path) -> Plan:
+    """As where no model is given."""
+    order = dataclasses.replace(plan.order, model_path=otherwise)
+    return dataclasses.replace(plan, order=order, keep_model=True)
+
+
+def test_the_model_of_the_live_version_stays(plan, tiny_models):
+    told = []
+    reindex(keeping(plan, tiny_models[0]), told.append)
+    reindex(keeping(plan, tiny_models[0]), told.append)
+    assert not any("model" in event.message for event in told)
+    draw(picture(20), 20)
+    done = reindex(keeping(plan, tiny_models[1]), told.append)
+    assert (done.state, done.version) == (steps.DONE, "1.1.0")
+    assert done.report.model_change is None
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in tiny_models]
+    assert read_manifest(INDEX / "1.1.0").model == {"name": "tiny-1", "sha256": digests[0]}
+    hint = (
+        f"the live version has the model tiny-1 ({digests[0][:8]}), and the shipped one is tiny-2 "
+        f"({digests[1][:8]}); `efiss reindex --model_path {tiny_models[1]}` changes to it"
+    )
+    assert [event.message for event in told].count(hint) == 1
+
+
+def test_a_model_that_only_the_live_version_holds_stays_and_nothing_is_hashed_again(
+    plan, tiny_models, tmp_path
+):
+    mine = tmp_path / "mine.pt"
+    for suffix in (".pt", ".json"):
+        shutil.copy(tiny_models[1].with_suffix(suffix), mine.with_suffix(suffix))
+    order = dataclasses.replace(plan.order, model_path=mine)
+    reindex(dataclasses.replace(plan, order=order))
+    for path in (mine, mine.with_suffix(".json")):
+        path.unlink()
+    draw(picture(20), 20)
+    told = []
+    reindex(keeping(plan, tiny_models[0]), told.append)
+    assert read_manifest(INDEX / "1.1.0").model["name"] == "tiny-2"
+    assert any("1 hashed now, 20 known" in event.message for event in told)
+
+
+def test_a_change_of_the_model_names_both(plan, tiny_models):
+    reindex(plan)
+    order = dataclasses.replace(plan.order, model_path=tiny_models[1])
+    done = reindex(dataclasses.replace(plan, order=order))
+    before, now = (hashlib.sha256(path.read_bytes()).hexdigest()[:8] for path in tiny_models)
+    change = f"the model changes from tiny-1 ({before}) to tiny-2 ({now})"
+    assert done.report.model_change == change
+    assert report.stored(INDEX / "1.1.0").model_change == change
+
+
+def test_a_newer_sidecar_of_the_same_model_is_taken(plan, tiny_models, tmp_path):
+    reindex(plan)
+    newer = tmp_path / "newer.pt"
+    shutil.copy(tiny_models[0], newer)
+    values = json.loads(tiny_models[0].with_suffix(".json").read_text())
+    newer.with_suffix(".json").write_text(json.dumps(values | {"training_data": "said later"}))
+    draw(picture(20), 20)
+    reindex(keeping(plan, newer))
+    sidecar = json.loads((INDEX / "1.1.0" / "model.json").read_text())
+    assert sidecar["training_data"] == "said later"
+
+
+def test_after_codes_that_were_imported_without_a_model_one_must_be_given(
+    plan, publish_version, tiny_models
+):
+    publish_version(INDEX, "1.0.0", model=False)
+    switch.activate(Index(INDEX), "1.0.0")
+    with pytest.raises(NoModelError, match=r"1\.0\.0, which is live, has no model .*--model_path"):
+        reindex(keeping(plan, tiny_models[0]))
+    assert states() == ("1.0.0", ["1.0.0"])
+    done = reindex(forced(plan))
+    assert done.report.model_change.startswith("the model changes from none to tiny-1 (")
 
 
 def test_another_index_mode_is_something_new(plan):
