@@ -1,8 +1,10 @@
 """Who may ask for what, how much, and how often."""
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
+from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlsplit
 
 from fastapi import Request
@@ -15,11 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from admin.errors import Refusal
 from admin.settings import Settings
 
-LARGEST_BODY = 64 * 1024
-LARGEST_QUERY = 32 * 1024 * 1024
-"""Bytes of a request's body: of all requests, and of a search, which carries a picture."""
-
 WRONG_TOKENS = "10/minute"
+"""Of all callers together: what a proxy of this machine says of them need not be true, and the
+right token is always taken."""
+_LONGEST_ADDRESS = 64
 
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -32,43 +33,62 @@ _limiter = MovingWindowRateLimiter(MemoryStorage())
 
 def limited(rate: str, what: str):
     """A dependency: each caller may ask for `what` so often, for example 600/minute."""
-    item = parse(rate)
 
     def check(request: Request) -> None:
-        _count(item, what, request, f"more than {rate} requests; ask again in a moment")
+        caller = request.client.host if request.client else "?"
+        message = f"more than {rate} requests; ask again in a moment"
+        _count(rate, request, message, what, caller[:_LONGEST_ADDRESS])
 
     return check
 
 
-def _count(item, what: str, request: Request, message: str) -> None:
-    caller = request.client.host if request.client else "?"
-    if not _limiter.hit(item, str(id(request.app)), what, caller):
+def at_most(count: int, what: str) -> Callable[[], AsyncIterator[None]]:
+    """A dependency: so many requests, of all callers together, are answered at once."""
+    rooms = asyncio.Semaphore(count)
+
+    async def enter() -> AsyncIterator[None]:
+        if rooms.locked():
+            raise Refusal(
+                503, "busy", f"too many {what} at once; ask again in a moment", {"Retry-After": "1"}
+            )
+        async with rooms:
+            yield
+
+    return enter
+
+
+def _count(rate: str, request: Request, message: str, *what: str) -> None:
+    if not _limiter.hit(parse(rate), str(id(request.app)), *what):
         raise Refusal(429, "too_many_requests", message, {"Retry-After": "10"})
 
 
 def authorised(request: Request) -> None:
     """A dependency: the caller shows the token, where one is configured."""
+    if shows_token(request):
+        return
+    scheme = {"WWW-Authenticate": "Bearer"}
+    if "authorization" not in request.headers:
+        message = "this needs the admin token: send the header Authorization: Bearer TOKEN"
+        raise Refusal(401, "no_token", message, scheme)
+    _count(WRONG_TOKENS, request, "too many wrong tokens; wait a minute", "token")
+    message = "this is not the admin token: send the header Authorization: Bearer TOKEN"
+    raise Refusal(401, "wrong_token", message, scheme)
+
+
+def shows_token(request: Request) -> bool:
+    """Whether the caller shows the token, or none is configured."""
     token = request.app.state.settings.token
     if token is None:
-        return
+        return True
     scheme, _, shown = request.headers.get("authorization", "").partition(" ")
     # Of equal length and in constant time: nothing of the token can be read from how long it takes.
     wanted, given = (hashlib.sha256(text.encode()).digest() for text in (token, shown.strip()))
-    if scheme.lower() == "bearer" and hmac.compare_digest(wanted, given):
-        return
-    if shown:
-        _count(parse(WRONG_TOKENS), "token", request, "too many wrong tokens; wait a minute")
-    raise Refusal(
-        401,
-        "no_token",
-        "this needs the admin token: send the header Authorization: Bearer TOKEN",
-        {"WWW-Authenticate": "Bearer"},
-    )
+    return scheme.lower() == "bearer" and hmac.compare_digest(wanted, given)
 
 
 class Guard:
-    """ASGI middleware: bodies that are too long are refused before they are read, and without a
-    token only this machine's own callers and this service's own page are listened to.
+    """ASGI middleware: without a token only this machine's own callers and this service's own page
+    are listened to, before any of a body is read.
 
     A page of another site that is open in the operator's browser can send requests to loopback
     addresses, under a name of its own if it likes (DNS rebinding): its Origin or Host tell.
@@ -80,15 +100,14 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        headers, most = Headers(scope=scope), _largest(scope["path"])
-        refusal = self._refusal(scope, headers) or _too_long(headers.get("content-length"), most)
-        if refusal:
-            return await refusal.response()(scope, receive, _with_headers(send))
-        await self._app(scope, _counted(receive, most), _with_headers(send))
+        refusal = self._refusal(scope)
+        answer = refusal.response() if refusal else self._app
+        await answer(scope, receive, _with_headers(send))
 
-    def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
+    def _refusal(self, scope: Scope) -> Refusal | None:
         if self._settings.token is not None:
             return None  # no browser adds the token by itself
+        headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         if not _is_loopback(host):
             return Refusal(
@@ -109,31 +128,6 @@ def _is_loopback(host: str) -> bool:
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
-
-
-def _largest(path: str) -> int:
-    return LARGEST_QUERY if path == "/api/search" else LARGEST_BODY
-
-
-def _too_long(length: str | None, most: int) -> Refusal | None:
-    if length is None or (length.isascii() and length.isdigit() and int(length) <= most):
-        return None
-    return Refusal(413, "too_large", f"the request may have {most} bytes")
-
-
-def _counted(receive: Receive, most: int) -> Receive:
-    """As `receive`, for bodies that do not say how long they are."""
-    read = 0
-
-    async def counting() -> Message:
-        nonlocal read
-        message = await receive()
-        read += len(message.get("body", b""))
-        if read > most:
-            raise Refusal(413, "too_large", f"the request may have {most} bytes")
-        return message
-
-    return counting
 
 
 def _with_headers(send: Send) -> Send:

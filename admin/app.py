@@ -7,6 +7,7 @@ from fastapi_offline import FastAPIOffline
 
 from admin import errors, examples, health, models, operate, pages, reindex, search, thumbnails
 from admin.access import Guard
+from admin.bounds import Bodies
 from admin.jobs import Jobs
 from admin.runner import Runner
 from admin.settings import Settings
@@ -38,7 +39,8 @@ def create_app(settings: Settings, version: str = "0") -> FastAPI:
         lifespan=running,
     )
     app.state.settings = settings
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Bodies)
+    app.add_middleware(Guard, settings=settings)  # which comes first
     errors.add_to(app)
     for part in (reindex, models, operate, search, examples, thumbnails, health, pages):
         app.include_router(part.router(settings))

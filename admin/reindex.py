@@ -13,7 +13,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from admin import jobs
-from admin.access import authorised, limited
+from admin.access import at_most, authorised, limited
 from admin.errors import Refusal
 from admin.jobs import Job
 from admin.runner import options
@@ -21,6 +21,7 @@ from admin.settings import Settings
 from searcher.version import NUMBER, VersionError
 
 NEWEST_JOBS = 50
+MOST_WATCHERS = 100
 _VERSION = f"^{NUMBER}$"
 
 
@@ -119,7 +120,11 @@ def router(settings: Settings) -> APIRouter:
         """A job: its state, step, progress, rate, time left, and its report when it has ended."""
         return found.as_json()
 
-    @routes.get("/jobs/{id}/events", response_class=EventSourceResponse)
+    @routes.get(
+        "/jobs/{id}/events",
+        response_class=EventSourceResponse,
+        dependencies=[Depends(at_most(MOST_WATCHERS, "watchers of jobs"))],
+    )
     async def events(found: Annotated[Job, Depends(_existing)], request: Request):
         """The job now and at every change, as server-sent events, until it has ended."""
         async for job in request.app.state.runner.follow(found.id):

@@ -6,7 +6,7 @@ import json
 import httpx
 from fastapi import APIRouter, Depends, Request, Response
 
-from admin.access import limited
+from admin.access import at_most, limited
 from admin.errors import Refusal
 from admin.opened import opened
 from admin.settings import Settings
@@ -14,6 +14,8 @@ from efiss_client import PATH
 
 ANSWER_SECONDS = 30
 """TorchServe itself gives a request up after 20."""
+MOST_AT_ONCE = 100
+"""Searches that are passed on at once."""
 
 _IS_JSON = {"Content-Type": "application/json"}
 _PASSED_ON = ("content-type", "x-index-version", "x-request-id")
@@ -28,7 +30,11 @@ _BODY = {
 
 
 def router(settings: Settings) -> APIRouter:
-    service = httpx.AsyncClient(base_url=settings.service_url, timeout=ANSWER_SECONDS)
+    service = httpx.AsyncClient(
+        base_url=settings.service_url,
+        timeout=ANSWER_SECONDS,
+        limits=httpx.Limits(max_connections=MOST_AT_ONCE),
+    )
 
     @contextlib.asynccontextmanager
     async def connected(app):
@@ -41,13 +47,17 @@ def router(settings: Settings) -> APIRouter:
         "/search",
         responses={503: {"description": "the search service does not answer"}},
         openapi_extra=_BODY,
-        dependencies=[Depends(limited("600/minute", "search"))],
+        dependencies=[
+            Depends(limited("600/minute", "search")),
+            Depends(at_most(MOST_AT_ONCE, "searches")),
+        ],
     )
     async def search(request: Request) -> Response:
         """Ask the search service; its answer, whatever it is, is passed on."""
-        body = await request.body()
+        # Piece by piece: `Bodies` has it whole, and one in memory is enough.
+        length = {"Content-Length": request.headers.get("content-length", "0")}
         try:
-            answer = await service.post(PATH, content=body, headers=_IS_JSON)
+            answer = await service.post(PATH, content=request.stream(), headers=_IS_JSON | length)
         except httpx.TransportError:
             raise Refusal(
                 503,

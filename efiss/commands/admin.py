@@ -35,6 +35,7 @@ def admin(index_root: Path, config: Path) -> None:
     try:
         import uvicorn
 
+        from admin import bounds
         from admin.app import create_app
     except ModuleNotFoundError as error:
         raise Problem(
@@ -48,21 +49,16 @@ def admin(index_root: Path, config: Path) -> None:
     app = create_app(settings, __version__)
     listening = _listening(settings.host, settings.port)
     click.echo(f"ready: {settings.url}")
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=STOP_SECONDS)
-    )
+    server = uvicorn.Server(bounds.configured(app))
     with contextlib.suppress(Stopped), stopping_on_signals():
         server.run(sockets=[listening])  # which raises the signal again that ended it
     click.echo("stopped")
 
 
-STOP_SECONDS = 5
-"""How long requests under way have to end when the service is stopped."""
-
-
 def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family)
+    # With its protocol: asyncio sends small answers at once only over a socket that names it.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))

@@ -7,7 +7,7 @@ import os
 import httpx
 import pytest
 
-from admin.access import LARGEST_QUERY
+from admin.bounds import LARGEST_QUERY
 from efiss_client import PATH
 from tests.admin.conftest import PICTURES, administering
 
