@@ -64,7 +64,7 @@ def _count(rate: str, request: Request, message: str, *what: str) -> None:
 
 def authorised(request: Request) -> None:
     """A dependency: the caller shows the token, where one is configured."""
-    if shows_token(request):
+    if _shows_token(request):
         return
     scheme = {"WWW-Authenticate": "Bearer"}
     if "authorization" not in request.headers:
@@ -75,7 +75,18 @@ def authorised(request: Request) -> None:
     raise Refusal(401, "wrong_token", message, scheme)
 
 
-def shows_token(request: Request) -> bool:
+def is_told_why(request: Request) -> bool:
+    """Whether a caller of what everybody may ask for is told reasons that name files or addresses
+    of this machine: one who shows the token, while nobody guesses at it, or where there is none."""
+    known = parse(WRONG_TOKENS), str(id(request.app)), "token"
+    if _shows_token(request):
+        return request.app.state.settings.token is None or _limiter.test(*known)
+    if "authorization" in request.headers:
+        _limiter.hit(*known)
+    return False
+
+
+def _shows_token(request: Request) -> bool:
     """Whether the caller shows the token, or none is configured."""
     token = request.app.state.settings.token
     if token is None:

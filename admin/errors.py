@@ -5,6 +5,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from admin.jobs import JobsError
+
 _TYPES = {404: "not_found", 405: "wrong_method"}
 
 
@@ -26,6 +28,10 @@ def add_to(app: FastAPI) -> None:
     @app.exception_handler(Refusal)
     async def refused(request: Request, error: Refusal) -> JSONResponse:
         return error.response()
+
+    @app.exception_handler(JobsError)
+    async def not_kept(request: Request, error: JobsError) -> JSONResponse:
+        return _answer(503, "jobs_unavailable", str(error))
 
     @app.exception_handler(HTTPException)
     async def not_routed(request: Request, error: HTTPException) -> JSONResponse:

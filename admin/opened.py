@@ -25,7 +25,7 @@ def opened(index: Index, version: str | None = None) -> OpenVersion:
         return _open(folder, build_of(folder))
     except (VersionError, OSError) as error:
         # Its reason names files of this machine, which are not the caller's to know.
-        log.error("index version %s refused: %s", version, error)
+        _log_once(version, str(error))
         raise Refusal(409, "damaged_version", f"version {version} cannot be opened") from None
 
 
@@ -42,3 +42,8 @@ def folder_of(index: Index, version: str) -> Path:
 @functools.lru_cache(MOST_OPEN)
 def _open(folder: Path, build: tuple[int, int]) -> OpenVersion:
     return open_version(folder)
+
+
+@functools.lru_cache(100)
+def _log_once(version: str, reason: str) -> None:
+    log.error("index version %s refused: %s", version, reason)

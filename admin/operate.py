@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from admin.access import authorised, limited
+from admin.access import authorised, is_told_why, limited
 from admin.errors import Refusal
 from admin.opened import folder_of
 from admin.settings import Settings
@@ -36,14 +36,15 @@ def router(settings: Settings) -> APIRouter:
         return {"token_required": settings.token is not None}
 
     @routes.get("/versions")
-    def listed() -> dict:
+    def listed(request: Request) -> dict:
         """The versions, the lowest number first."""
+        names, is_told = index.versions(), is_told_why(request)
         live, way_back = index.live(), index.before()
         target = way_back[-1] if way_back else None
         return {
             "live": live,
             "rollback_to": target,
-            "versions": [_described(settings, name, live, target) for name in index.versions()],
+            "versions": [_described(settings, name, live, target, is_told) for name in names],
         }
 
     @routes.get("/versions/{version}/report", dependencies=[Depends(authorised)])
@@ -72,7 +73,10 @@ def router(settings: Settings) -> APIRouter:
     return routes
 
 
-def _described(settings: Settings, name: str, live: str | None, target: str | None) -> dict:
+def _described(
+    settings: Settings, name: str, live: str | None, target: str | None, is_told: bool
+) -> dict:
+    """is_told: whether the caller may know files of this machine."""
     described = {
         "version": name,
         "is_live": name == live,
@@ -83,7 +87,8 @@ def _described(settings: Settings, name: str, live: str | None, target: str | No
         manifest = read_manifest(settings.index_root / name)
         judged = report.stored(settings.index_root / name)
     except VersionError as error:
-        return described | {"damaged": str(error)}
+        reason = str(error) if is_told else "damaged; why, callers with the admin token are told"
+        return described | {"damaged": reason}
     return described | {
         "rows": manifest.rows,
         "rejected": manifest.rejected,

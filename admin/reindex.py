@@ -108,7 +108,7 @@ def router(settings: Settings) -> APIRouter:
         if not wanted.wait or "respond-async" in re.split(r"[,;\s]+", prefer.lower()):
             where = {"Location": f"/api/jobs/{job.id}", "Preference-Applied": "respond-async"}
             return JSONResponse({"job": job.as_json()}, 202, where)
-        return _answer(await runner.ended(job.id))
+        return _answer(await runner.ended(job))
 
     @routes.get("/jobs")
     async def newest(request: Request) -> dict:
@@ -127,7 +127,7 @@ def router(settings: Settings) -> APIRouter:
     )
     async def events(found: Annotated[Job, Depends(_existing)], request: Request):
         """The job now and at every change, as server-sent events, until it has ended."""
-        async for job in request.app.state.runner.follow(found.id):
+        async for job in request.app.state.runner.follow(found):
             yield ServerSentEvent(event="job", data=job.as_json())
 
     @routes.post("/jobs/{id}/cancel", status_code=202)
@@ -202,7 +202,7 @@ def _model(settings: Settings, given: str) -> Path:
 
 async def _existing(id: int, request: Request) -> Job:
     """A dependency: the job that the path names."""
-    found = request.app.state.jobs.find(id) if 0 < id < 2**63 else None
+    found = await request.app.state.jobs.find(id) if 0 < id < 2**63 else None
     if found is None:
         raise Refusal(404, "unknown_job", "there is no such job; /api/jobs lists them")
     return found

@@ -8,14 +8,14 @@ import asyncio
 import contextlib
 import json
 import logging
-import sqlite3
 import sys
+import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from admin import jobs
-from admin.jobs import Job, Jobs
+from admin.jobs import Job, Jobs, JobsError
 from admin.settings import Settings
 from machine.errors import sentence_of
 from machine.processes import end_with_parent
@@ -24,6 +24,8 @@ from searcher.version import now
 LONGEST_LINE = 2**20
 STOP_SECONDS = 20
 RETRY_SECONDS = 5
+SAVE_SECONDS = 2
+"""How often counts are written at most."""
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +39,15 @@ class Runner:
         self._process: Process | None = None
         self._task: asyncio.Task | None = None
         self._stopped: str | None = None  # what becomes of a job that is asked to end
+        self._saved = 0.0  # when counts were written last
+        self._is_closing = False
 
     async def start(self, request: dict, options: list[str]) -> Job:
         """Start a job.  request: as it was asked for.  options: of `efiss reindex`.
 
-        Raises jobs.Busy.
+        Raises jobs.Busy, jobs.JobsError.
         """
-        job = self._jobs.start(request)
-        self._stopped = None
+        job = await self._jobs.start(request)
         self._task = asyncio.create_task(self._run(job.id, options))
         return job
 
@@ -54,28 +57,28 @@ class Runner:
         if running and running.id == id:
             self._stop(jobs.CANCELLED)
 
-    async def follow(self, id: int) -> AsyncIterator[Job]:
+    async def follow(self, job: Job) -> AsyncIterator[Job]:
         """The job now and at every change, until it has ended."""
-        told = None
-        while told is None or not told.has_ended:
-            async with self._changed:
-                job = self._jobs.get(id)
-                if job == told:
-                    await self._changed.wait()
-                    continue
+        while True:
             yield job
-            told = job
-
-    async def ended(self, id: int) -> Job:  # type: ignore[return]  # every job ends
-        """The job when it has ended."""
-        async for job in self.follow(id):
             if job.has_ended:
-                return job
+                return
+            async with self._changed:
+                while (newer := self._jobs.get(job.id)) == job:
+                    await self._changed.wait()
+            job = newer
+
+    async def ended(self, job: Job) -> Job:
+        """The job when it has ended."""
+        async for newer in self.follow(job):
+            job = newer
+        return job
 
     async def close(self) -> None:
         """End the process that runs, if any."""
         if self._task is None or self._task.done():
             return
+        self._is_closing = True
         self._stop(jobs.INTERRUPTED)
         _, late = await asyncio.wait([self._task], timeout=STOP_SECONDS)
         for task in late:
@@ -97,12 +100,23 @@ class Runner:
             reason = sentence_of(error) or "the log of this service says why"
             ending = {"state": jobs.FAILED, "message": f"the reindex could not be run: {reason}"}
         ending |= {"ended": now(), "rate": None, "seconds_left": None}
+        self._stopped = None
+        await self._change(id, **ending)
+        await self._written(id)
+
+    async def _written(self, id: int) -> None:
+        """Write how a job ended, once that can be done."""
+        was_told = False
         while True:
             try:
-                return await self._change(id, **ending)
-            except sqlite3.Error as error:  # a full disk, it may be
-                log.error("job %d has ended and that cannot be written yet: %s", id, error)
-                await asyncio.sleep(RETRY_SECONDS)
+                return await self._jobs.save()
+            except JobsError as error:  # a full disk, it may be
+                if not was_told:
+                    log.error("job %d has ended and that cannot be written yet: %s", id, error)
+                was_told = True
+            if self._is_closing:
+                return
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _ending(self, id: int, options: list[str]) -> dict:
         """Run the process and follow it; what becomes of the job."""
@@ -158,12 +172,16 @@ class Runner:
 
     async def _count(self, id: int, told: dict) -> None:
         names = ("step", "done", "total", "rate", "seconds_left")
-        with contextlib.suppress(sqlite3.Error):  # a count that is not written stops no work
-            await self._change(id, **{name: told[name] for name in names})
+        await self._change(id, **{name: told[name] for name in names})
+        if time.monotonic() - self._saved < SAVE_SECONDS:
+            return
+        with contextlib.suppress(JobsError):  # a count that is not written stops no work
+            await self._jobs.save()
+        self._saved = time.monotonic()
 
     async def _change(self, id: int, **fields) -> None:
+        self._jobs.change(id, **fields)
         async with self._changed:
-            self._jobs.change(id, **fields)
             self._changed.notify_all()
 
 
