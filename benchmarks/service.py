@@ -25,7 +25,8 @@ from photographs import queries
 from searcher.index import Index
 from searcher.publish import DEFAULT
 from serving.archive import write_archive
-from serving.service import Service, Settings
+from serving.service import Service
+from serving.settings import Settings
 
 WARM_UP = 500
 """Requests before those that are measured: Java compiles what it runs often."""

@@ -28,7 +28,8 @@ from hashing.model import find_model, read_sidecar
 from searcher.index import Index
 from searcher.publish import DEFAULT
 from serving.archive import write_archive
-from serving.service import Service, Settings
+from serving.service import Service
+from serving.settings import Settings
 
 FIRST, DAMAGED, OTHER_MODEL = "1.0.0", "1.3.0", "1.4.0"
 STEPS = [

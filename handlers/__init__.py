@@ -16,3 +16,6 @@ HOW_TO_SEND = (
 QUERY_HEADER = "x-efiss-query"
 """Header of a request, with what stands behind the ? of its address: TorchServe hands that to no
 worker, so whoever passes a request on to it writes it there."""
+
+WATCH_HEADER = "efiss-watch"
+"""Of a request by which a service looks whether it answers: nobody's, so it is not counted."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import faiss
 import torch
 
-from handlers import PACKED_VERSION
+from handlers import PACKED_VERSION, WATCH_HEADER
 from handlers.answer import Job, answer, begin, run_model, timed
 from handlers.body import RequestError
 from handlers.metrics import Metrics
@@ -116,6 +116,7 @@ class ImageRetrievalHandler:
         records = [
             record_of(context, i, job, live.version, ms, answer, seconds)
             for i, (job, ms, answer) in enumerate(zip(jobs, times, answers, strict=True))
+            if context.get_request_header(i, WATCH_HEADER) is None
         ]
         self._tell(records, seconds)
         return answers

@@ -24,7 +24,7 @@ from photographs import DATALAKE, Photograph, is_written, queries, remove_drawn,
 from searcher.index import Index
 
 if TYPE_CHECKING:
-    from serving.service import Settings
+    from serving.settings import Settings
 
 DATABASE, INDEX, MODEL_STORE = Path("database_info.txt"), Path("index"), Path("model_store")
 CONFIG, LOG = Path("config.properties"), Path("demo/torchserve.log")
@@ -79,7 +79,8 @@ def _checked_settings() -> "Settings":
     the work, as is a port that is taken."""
     from admin.settings import Settings as AdminSettings
     from searcher import milvus
-    from serving.service import Settings, check_ports
+    from serving.service import check_ports
+    from serving.settings import Settings
 
     check(SERVE)
     milvus.place()

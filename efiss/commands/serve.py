@@ -65,7 +65,8 @@ def serve(index_root: Path, model_store: Path, config: Path) -> None:
       EFISS_PORT=6000 efiss serve
     """
     from searcher import milvus
-    from serving.service import Service, Settings
+    from serving.service import Service
+    from serving.settings import Settings
 
     warn_of_unknown_settings()
     try:

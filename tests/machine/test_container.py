@@ -3,7 +3,7 @@
 import pytest
 
 from machine import container
-from serving.service import Settings
+from serving.settings import Settings
 
 V1_NO_LIMIT = "9223372036854771712\n"
 

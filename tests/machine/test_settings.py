@@ -12,7 +12,7 @@ from admin.settings import Settings as AdminSettings
 from efiss.cli import main
 from machine import settings
 from machine.settings import SettingError, unknown
-from serving.service import Settings
+from serving.settings import Settings
 from tests.running import ROOT
 
 

@@ -118,7 +118,7 @@ def packed(tmp_path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("offset", [0, 2, 5])
+@pytest.mark.parametrize("offset", [0, 5])
 def test_a_taken_port_is_one_clear_sentence(packed, offset):
     port = free_block()
     with socket.socket() as holder:

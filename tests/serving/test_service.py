@@ -341,15 +341,30 @@ def test_describe_says_how_queries_were_proved(service, photo):
     wait_for(lambda: ask(service, photo) and answered() >= 1)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels have no such address")
 def test_management_is_not_on_the_network(service):
+    """TorchServe opens its gRPC ports whatever it is told: they are where nobody gets to."""
     serve = psutil.Process(service.process.pid)
-    listening = {
-        connection.laddr.port
+    listening = [
+        connection.laddr
         for process in [serve, *serve.children(recursive=True)]
         for connection in process.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN
+    ]
+    broadcast = "255.255.255.255"
+    grpc = [address.port for address in listening if address.ip.endswith(broadcast)]
+    assert {address.port for address in listening} - {*grpc} == {service.port, service.port + 5}
+    assert len(grpc) == 2
+    own = {
+        address.address
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+        if address.family in (socket.AF_INET, socket.AF_INET6)
     }
-    assert listening == {service.port + offset for offset in (0, 2, 3, 5)}
+    for host in (broadcast, f"::ffff:{broadcast}", "0.0.0.0", "localhost", *own):
+        for port in grpc:
+            with pytest.raises(OSError):
+                socket.create_connection((host, port), timeout=5)
 
 
 OWN_LABELS = ("Outcome", "Step", "le", "IndexVersion")

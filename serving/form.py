@@ -1,0 +1,59 @@
+"""A form in parts, looked at before TorchServe parses it."""
+
+import re
+
+from serving.message import Answer, Request, refusal
+
+MOST_PARTS = 32
+LONGEST_PART_HEADERS = 4096
+"""Bytes of the headers of a part."""
+
+_TYPE = b"multipart/form-data"
+_BOUNDARY = re.compile(
+    rb";\s*boundary=\"?([0-9A-Za-z'()+_,./:=?-]{1,70})\"?\s*(;|$)", re.IGNORECASE
+)
+_END_OF_HEADERS = re.compile(rb"\n\r?\n")
+
+
+def refused_form(request: Request) -> Answer | None:
+    """Why a request whose body has come is refused, where that is a form in parts; else None.
+
+    The Content-Type of one that passes is written anew, so that TorchServe finds the same boundary.
+    """
+    content_type = request.header(b"content-type") or b""
+    if not content_type.lower().startswith(_TYPE):
+        return None
+    found = _BOUNDARY.search(content_type)
+    if found is None:
+        return _bad_form("names no boundary; let an HTTP library write the Content-Type")
+    request.headers = [pair for pair in request.headers if pair[0].lower() != b"content-type"] + [
+        (b"content-type", _TYPE + b'; boundary="' + found[1] + b'"')
+    ]
+    parts = _parts(request.body, b"--" + found[1])
+    if len(parts) > MOST_PARTS:
+        return _bad_form(f"has more than {MOST_PARTS} parts")
+    for start in parts:
+        headers = request.body[start : start + LONGEST_PART_HEADERS]
+        end = _END_OF_HEADERS.search(headers)
+        if end is None:
+            return _bad_form(
+                f"has a part whose headers do not end within {LONGEST_PART_HEADERS} bytes"
+            )
+        if b"multipart/" in headers[: end.start()].lower():
+            return _bad_form("has a part that is a form itself")
+    return None
+
+
+def _parts(body: bytearray, delimiter: bytes) -> list[int]:
+    """Where the parts begin behind their delimiters; no more of them than one over the limit."""
+    starts = [len(delimiter)] if body.startswith(delimiter) else []
+    delimiter = b"\n" + delimiter
+    at = body.find(delimiter)
+    while at >= 0 and len(starts) <= MOST_PARTS:
+        starts.append(at + len(delimiter))
+        at = body.find(delimiter, starts[-1])
+    return [start for start in starts if body[start : start + 2] != b"--"]
+
+
+def _bad_form(what: str) -> Answer:
+    return refusal(400, "bad_form", f"the form {what}")
