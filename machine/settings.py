@@ -151,13 +151,11 @@ PORT = Setting(
     "EFISS_PORT",
     _whole(1, 65530),
     "5000",
-    "first of a block of six ports: +1 the admin service, +2 and +3 gRPC, +5 metrics",
+    "first of a block of six ports: +1 the admin service, +5 metrics",
 )
 HOST = Setting(
     "EFISS_HOST",
-    Kind(
-        "an IPv4 address of this machine, or 0.0.0.0 for all (TorchServe takes no IPv6)", _address_4
-    ),
+    Kind("an IPv4 address of this machine, or 0.0.0.0 for all", _address_4),
     "127.0.0.1",
     "address that the search service listens on; 0.0.0.0 for all",
 )
@@ -184,7 +182,8 @@ HEAP: Setting[int | None] = Setting(
     "EFISS_HEAP_MB",
     _whole(LEAST_HEAP, 65536),
     "1024, or a quarter of a container's memory where that is less",
-    "Java's heap in MB; Java as a whole may take 2.4 times as much",
+    "Java's heap in MB; Java as a whole may take 1.5 times as much and 200 MB, and what waits for "
+    "it a quarter of it",
     _nothing,
 )
 PIXELS = Setting(

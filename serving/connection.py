@@ -3,15 +3,13 @@
 import asyncio
 import collections
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Protocol
 
 import httptools
 
 from serving.form import refused_form
 from serving.message import Answer, Request, refusal
-
-if TYPE_CHECKING:
-    from serving.front import Port
 
 LONGEST_HEAD = 8192
 """Bytes of a request's headers; TorchServe reads as many."""
@@ -42,10 +40,30 @@ _SLOW = refusal(
 )
 
 
+class Port(Protocol):
+    """What a connection asks of the front."""
+
+    longest_body: int
+    too_large: Answer
+    is_stopping: bool
+
+    def joined(self, connection: "Connection") -> None: ...
+    def left(self, connection: "Connection") -> None: ...
+    def refused(self, request: Request) -> Answer | None: ...
+    def refused_now(self) -> Answer | None: ...
+    def hold(self, connection: "Connection", size: int) -> None: ...
+    def came(self, connection: "Connection") -> None: ...
+    def drop(self, connection: "Connection", size: int) -> None: ...
+    def release(self, size: int) -> None: ...
+    def ask(self, request: Request, answered: Callable[[Answer], None]) -> None: ...
+    def tell(self, connection: "Connection", request: Request, answer: Answer) -> None: ...
+    def dressed(self, request: Request, answer: Answer) -> Answer: ...
+
+
 class Connection(asyncio.Protocol):
     """Reads requests by `httptools`, and answers one after the other."""
 
-    def __init__(self, port: "Port"):
+    def __init__(self, port: Port):
         self._port = port
         self._transport: asyncio.Transport
         self.peer = ""

@@ -56,7 +56,6 @@ class Front:
         self.limits, self.log = limits, log
         self.asked = self.answered = 0
         """Requests that wait for TorchServe, and searches that a worker answered until now."""
-        self.is_stopping = False
         self.refusals: collections.Counter[str] = collections.Counter()
         self.connections: dict[Connection, None] = {}
         self.restarts = 0
@@ -77,7 +76,7 @@ class Front:
     def start(self, search: Path, metrics: Path) -> None:
         """Pass requests to TorchServe's Unix sockets; they may be absent as yet."""
         self._ports = [
-            Port(self, refused_search, Upstream(search, self.limits.passed_on)),
+            SearchPort(self, refused_search, Upstream(search, self.limits.passed_on)),
             MetricsPort(self, refused_metrics, Upstream(metrics, self.limits.passed_on)),
         ]
         self._thread.start()
@@ -167,8 +166,8 @@ class Front:
         ]
 
     async def _stop_listening(self) -> None:
-        self.is_stopping = True
-        for server in self._servers:
+        for port, server in zip(self._ports, self._servers, strict=True):
+            port.is_stopping = True
             server.close()
         for connection in list(self.connections):
             connection.stop()
@@ -191,7 +190,7 @@ class Front:
             sock.close()
 
 
-class Port:
+class SearchPort:
     """What the connections to one address share."""
 
     def __init__(self, front: Front, check: Check, upstream: Upstream):
@@ -199,11 +198,8 @@ class Port:
         limit = front.limits.body
         self.longest_body = limit
         self.too_large = refusal(413, "too_large", f"the body is over {limit} bytes")
+        self.is_stopping = False
         self.hold, self.release, self.came = front.hold, front.release, front.came
-
-    @property
-    def is_stopping(self) -> bool:
-        return self._front.is_stopping
 
     def joined(self, connection: Connection) -> None:
         if not self._front.joined(connection):
@@ -260,7 +256,7 @@ class Port:
         return answer
 
 
-class MetricsPort(Port):
+class MetricsPort(SearchPort):
     """The metrics', which are TorchServe's and the front's own."""
 
     def _seen(self, answer: Answer) -> Answer:

@@ -79,7 +79,7 @@ def test_a_value_is_read(setting, text, value, monkeypatch):
         ("EFISS_WORKERS", "٣", "must be a whole number"),
         ("EFISS_MAX_PIXELS", "1e6", "must be a whole number"),
         ("EFISS_ACCESS_LOG", "yes", "must be on or off, not 'yes'"),
-        ("EFISS_HOST", "::1", "must be an IPv4 address of this machine, or 0.0.0.0 for all ("),
+        ("EFISS_HOST", "::1", "must be an IPv4 address of this machine, or 0.0.0.0 for all,"),
         ("EFISS_HOST", "127.1", "must be an IPv4 address"),
         ("EFISS_ADMIN_HOST", "shop.example", "must be an IP address of this machine"),
         ("EFISS_SERVICE_URL", "localhost:5000", "http://HOST:PORT, not 'localhost:5000'"),

@@ -89,6 +89,14 @@ def test_more_pipelined_requests_than_fit_are_refused_after_their_answers(servic
     assert got == [200] * connection.MOST_AHEAD + [429]
 
 
+def test_what_stands_behind_the_address_comes_to_the_worker(service):
+    """And a caller cannot write it elsewhere."""
+    head = JSON + b"x-efiss-query: top_k=9\r\n"
+    sent = request(b"", head).replace(PATH.encode(), f"{PATH}?top_k=2&code={CODE['code']}".encode())
+    status, answer = asked(service.port, sent)
+    assert status == 200 and len(answer["relevant"]) == 2
+
+
 def test_a_chunked_body(service):
     body = json.dumps(CODE | {"top_k": 2}).encode()
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(body[i : i + 7]), body[i : i + 7])
