@@ -5,10 +5,12 @@ import contextlib
 import sqlite3
 import time
 
+import httpx
 import pytest
 
 from admin import jobs
 from admin.jobs import DONE, INTERRUPTED, RUNNING, Jobs, JobsError
+from admin.reindex import MOST_WATCHERS
 from machine.settings import SettingError
 from tests.admin.conftest import Admin, draw
 from tests.running import wait_for
@@ -66,6 +68,26 @@ def test_a_job_ends_and_the_rest_goes_on_where_its_file_cannot_be_used(admin, ha
         wait_for(lambda: kept.execute(states).fetchall() == [("done",)])
     again = admin.post("/api/reindex", {"model_path": "models/slow"})
     assert again.json()["result"] == "nothing new"
+
+
+@pytest.mark.server
+def test_watchers_are_counted_and_those_that_hang_up_make_room(admin):
+    """A job with a model that takes its time."""
+    for number in range(300):
+        draw(admin.folder / f"data/xyz.vn/{number}_xyz_vn.png", 1000 + number)
+    id = admin.post("/api/reindex", SLOW).json()["job"]["id"]
+
+    def watch(stack: contextlib.ExitStack) -> int:
+        client = stack.enter_context(httpx.Client(timeout=30))
+        address = f"{admin.url}/api/jobs/{id}/events"
+        return stack.enter_context(client.stream("GET", address)).status_code
+
+    with contextlib.ExitStack() as watching:
+        assert [watch(watching) for _ in range(MOST_WATCHERS + 1)] == [200] * MOST_WATCHERS + [503]
+        assert admin.get(f"/api/jobs/{id}").status_code == 200
+    with contextlib.ExitStack() as watching:
+        wait_for(lambda: watch(watching) == 200, 20)
+    admin.post(f"/api/jobs/{id}/cancel")
 
 
 def test_a_damaged_file_is_said_at_the_start(tmp_path):

@@ -1,12 +1,16 @@
 """The versions over HTTP, health and figures."""
 
 import json
+import socket
+import threading
+import time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from admin.health import ANSWER_SECONDS
 from searcher.index import Index
-from tests.admin.conftest import draw
+from tests.admin.conftest import administering, draw
 from tests.dashboard import ADMIN_METRICS
 
 pytestmark = pytest.mark.server
@@ -92,6 +96,62 @@ def test_without_a_search_service_it_lives_and_is_not_ready(admin):
     assert "does not answer" in found["search"]["message"]
     assert found["index"]["rows"] == 31 and found["index"]["age_seconds"] >= 0
     assert found["disk"]["free_bytes"] > 0
+
+
+def test_a_search_that_hangs_is_asked_once_for_all_and_holds_up_nothing_else(shop):
+    """As long as a query may take."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as hanging:
+        url = f"http://127.0.0.1:{hanging.getsockname()[1]}"
+        with administering(shop, EFISS_SERVICE_URL=url) as admin:
+            told: list[int] = []
+
+            def ask() -> None:
+                told.append(admin.get("/health/ready").status_code)
+
+            start = time.perf_counter()
+            asking = [threading.Thread(target=ask) for _ in range(60)]
+            for thread in asking:
+                thread.start()
+            for path in ("/api/versions", "/api/session", "/health/live"):
+                asked = time.perf_counter()
+                assert admin.get(path).status_code == 200
+                assert time.perf_counter() - asked < 2
+            for thread in asking:
+                thread.join()
+            assert told == [503] * 60
+            assert time.perf_counter() - start < ANSWER_SECONDS + 5
+            assert "efiss_ready 0.0" in admin.get("/metrics").text
+        hanging.settimeout(0.1)
+        connections = 0
+        while connections < 60:
+            try:
+                hanging.accept()[0].close()
+            except TimeoutError:
+                break
+            connections += 1
+        assert connections <= 3
+
+
+def test_what_is_wrong_with_a_version_is_told_to_callers_with_the_token(shop):
+    (shop / "index" / "1.0.0").mkdir(parents=True)
+    (shop / "index" / "1.0.0" / "manifest.json").write_text("{")
+    (shop / "index" / "CURRENT").write_text("1.0.0\n")
+    token = "0123456789abcdef"
+    with administering(shop, EFISS_ADMIN_TOKEN=token) as admin:
+
+        def ask(shown: str | None) -> str:
+            headers = {"Authorization": f"Bearer {shown}"} if shown else {}
+            paths = ("/api/versions", "/health/ready", "/api/catalogue", "/metrics")
+            return "".join(admin.get(path, headers=headers).text for path in paths)
+
+        for told in (ask(None), ask("0" * 16)):
+            assert "index/" not in told and str(shop) not in told and "http://" not in told
+            assert "callers with the admin token are told" in told
+        assert "index/1.0.0/manifest.json" in ask(token)
+        assert "http://127.0.0.1" in ask(token)
+        for _ in range(5):  # who guesses learns nothing more
+            ask("0" * 16)
+        assert "index/1.0.0/manifest.json" not in ask(token)
 
 
 def test_figures_for_prometheus(admin):
