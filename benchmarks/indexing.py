@@ -21,8 +21,8 @@ from PIL import Image
 
 from efiss.commands.options import DEVICE, MODEL_PATH, NUM_WORKERS
 from hashing.files import hash_files
+from hashing.formats import SUFFIXES
 from hashing.model import Model, find_model
-from hashing.picture import SUFFIXES
 from indexer.pipeline import Order, index_catalogue
 from machine.settings import BATCH_SIZE, max_pixels
 from photographs import catalogue

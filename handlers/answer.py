@@ -171,8 +171,8 @@ def _decode(job: Job, model: Model, image: bytes, max_pixels: int) -> None:
         job.pixels = model.pixels(image, max_pixels)
         return
     part = model.sidecar.read(image, box, max_pixels)
-    job.pixels = model.pixels_of(part)
-    job.cropped = _small_jpeg(part)
+    job.pixels = model.pixels_of(part.image, part.frame)
+    job.cropped = _small_jpeg(part.image)
 
 
 def _small_jpeg(image: Image.Image) -> bytes:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from hashing import codes, nearness, picture
 from hashing.engine import Engine, Program, TorchScript, engine_of, normalised
+from hashing.framing import Frame
 from hashing.nearness import Nearness
 from machine import shipped
 from machine.errors import Problem
@@ -62,18 +63,21 @@ class Sidecar:
     def pixels(self, data: bytes, max_pixels: int = picture.MAX_PIXELS) -> np.ndarray:
         """Model input of one encoded picture: uint8 [input_size, input_size, 3].
         Raises picture.PictureError."""
-        return self.pixels_of(self.read(data, None, max_pixels))
+        view = self.read(data, None, max_pixels)
+        return self.pixels_of(view.image, view.frame)
 
     def read(
         self, data: bytes, box: picture.Box | None, max_pixels: int = picture.MAX_PIXELS
-    ) -> Image.Image:
+    ) -> picture.View:
         """The picture in `data`, or its part in `box`, decoded as large as this model needs it.
         Raises picture.PictureError."""
         return picture.read(data, self.input_size, self.framing, box, max_pixels)
 
-    def pixels_of(self, image: Image.Image) -> np.ndarray:
-        """Model input of one decoded RGB picture: uint8 [input_size, input_size, 3]."""
-        return picture.pixels(image, self.input_size, self.resampling, self.framing)
+    def pixels_of(self, image: Image.Image, framed: Frame | None = None) -> np.ndarray:
+        """Model input of one decoded RGB picture: uint8 [input_size, input_size, 3].
+
+        framed: the picture's frame, where it is known."""
+        return picture.pixels(image, self.input_size, self.resampling, self.framing, framed)
 
     def to_json(self) -> str:
         """As the file says it.  What has come later is left out where it is as before, so that an
@@ -246,9 +250,9 @@ class Model:
         """Model input of one encoded picture, as `Sidecar.pixels` makes it."""
         return self.sidecar.pixels(data, max_pixels)
 
-    def pixels_of(self, image: Image.Image) -> np.ndarray:
-        """Model input of one decoded RGB picture: uint8 [input_size, input_size, 3]."""
-        return self.sidecar.pixels_of(image)
+    def pixels_of(self, image: Image.Image, framed: Frame | None = None) -> np.ndarray:
+        """As `Sidecar.pixels_of`."""
+        return self.sidecar.pixels_of(image, framed)
 
     def inputs(self, batch: np.ndarray) -> torch.Tensor:
         """What the program takes: uint8 [n, input_size, input_size, 3] -> float32 [n, 3,

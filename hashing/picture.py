@@ -5,6 +5,8 @@ way wherever it is hashed.
 """
 
 import binascii
+import contextlib
+import dataclasses
 import io
 import math
 import re
@@ -12,17 +14,12 @@ import warnings
 
 import numpy as np
 from PIL import Image
-from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH
 
-from hashing.framing import frame
+from hashing.formats import FORMATS, format_of, look
+from hashing.framing import Frame, frame
+from hashing.stored import Stored, Unreadable
 from machine.errors import Problem
 from machine.settings import MAX_PIXELS
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-"""Formats that are read.  Named, because Pillow's own list includes interpreters (EPS, WMF)."""
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-"""Of the names of files in these formats, in any case of letters."""
 
 RESAMPLINGS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -37,6 +34,7 @@ FRAMINGS = ("squash", "letter")
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom of a part, in shares of the picture's width and height."""
 
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow refuses more than twice as many
 # Of odd metadata, one a tag, each with its own text: a hostile file would fill log and memory.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -44,14 +42,9 @@ _DATA_URL = re.compile(rb"\s*data:[^,]{0,200},", re.IGNORECASE)
 _URL_SAFE_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _WHITESPACE = b" \t\r\n\v\f"
 
-_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
-_START_OF_SCAN, _END_OF_IMAGE = b"\xda", b"\xd9"
-_WITHOUT_BODY = b"\x01\xc8\xd8\xd9" + bytes(range(0xF0, 0xFE))  # as Pillow reads them
-_MOST_JPEG_SEGMENTS = 500  # 32 MB of metadata; a photo has some 10
-_MOST_JPEG_SCANS = 50  # a progressive JPEG has 10, an optimised one up to 20
-_MOST_PNG_PROFILES = 20  # one is allowed
-
-_ORIENTATION_TAG = 0x0112
+_END_OF_JPEG = b"\xff\xd9"
+_NOISE = bytes(range(7, 255, 31)) * 20
+"""In place of pixels that a JPEG lacks.  If the picture does not depend on it, it lacks none."""
 _UPRIGHT_BY = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -96,68 +89,61 @@ def from_base64(text: str | bytes) -> bytes:
 
 
 def decode(data: bytes, edge: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The picture in `data`, upright, mode RGB, transparency on white, first frame of many.
+    """The picture in `data`, upright, mode RGB, transparency on white.
 
     edge: the side in pixels of the model input this is for.  A picture far larger than that is made
-    smaller by a whole factor (never below twice `edge`), a JPEG while it is decoded, so the size of
-    the result is not the file's.
-    max_pixels: refuse pictures that declare more, before anything is decoded.
+    smaller by a whole factor (never below twice `edge`, unless it would cost too much), a JPEG
+    while it is decoded, so the size of the result is not the file's.
+    max_pixels: refuse pictures that declare more; those that would cost more time or memory than
+    `stored` allows are refused too, before anything is decoded.
     Raises PictureError, and nothing else, for whatever is wrong with the bytes.
     """
-    return _decode(data, edge, max_pixels)[0]
+    stored = _look(data, max_pixels)
+    return _reduced(_decoded(stored, _scale(stored, edge)), edge)
 
 
-def _decode(data: bytes, edge: int, max_pixels: int) -> tuple[Image.Image, bool]:
-    """As `decode`; and whether the picture was made smaller."""
-    if not data:
-        raise PictureError("not_an_image", "the file is empty (0 bytes)")
-    _refuse_traps(data)
-    try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-        file_format, (width, height) = image.format, _decoded_size(image)
-    except Image.DecompressionBombError:
-        raise _too_many_pixels("more than 178", max_pixels) from None
-    except Exception as error:  # Pillow's parsers raise nearly anything on hostile headers
-        raise _not_an_image(error) from error
-    if width * height > max_pixels:
-        raise _too_many_pixels(f"{width}x{height} = {width * height / 1e6:.0f}", max_pixels)
-    longest = max(image.size)
-    try:
-        image.draft(None, (2 * edge, 2 * edge))
-        image.load()
-        turn = _turn(image)
-        # One name for every step, so that of a large picture only two copies are alive at a time.
-        image = _in_8_bits(image)
-        image = image if turn is None else image.transpose(turn)
-        factor = min(image.size) // (2 * edge)
-        image = image.reduce(factor) if factor > 1 else image
-        return _on_white(image), max(image.size) < longest
-    except Image.DecompressionBombError:
-        raise _too_many_pixels("more than 178", max_pixels) from None
-    except Exception as error:  # as above, now from the decoders; MemoryError included
-        raise _damaged(file_format, error) from error
+@dataclasses.dataclass(frozen=True)
+class View:
+    """A picture, or a part of it, as large as a model input needs it."""
+
+    image: Image.Image
+    """Upright, RGB."""
+    frame: Frame | None = None
+    """Of the image, where it is known already."""
 
 
 def read(
     data: bytes, edge: int, framing: str, box: Box | None = None, max_pixels: int = MAX_PIXELS
-) -> Image.Image:
+) -> View:
     """The picture in `data` as `decode` gives it, or its part in `box`, as large as a model input
-    of `edge` needs it: twice as long where the file has that many pixels.
+    of `edge` needs it: twice as long where the file has that many pixels and they cost no more than
+    they may.
 
-    framing: `letter` counts the pixels in the part's `frame`, so a picture within wide margins is
-    decoded a second time and larger.  Raises PictureError.
+    framing: `letter` counts the pixels in the part's `frame`, so of a picture within wide margins
+    more are taken.  Raises PictureError.
     """
+    stored = _look(data, max_pixels)
     smallest = 1.0 if box is None else min(box[2] - box[0], box[3] - box[1])
-    image, is_reduced = _decode(data, math.ceil(edge / smallest), max_pixels)
+    needed = math.ceil(edge / smallest)
+    scale = _scale(stored, needed)
+    decoded = _decoded(stored, scale)
+    image = _reduced(decoded, needed)
     part = image if box is None else crop(image, box)
-    if framing == "squash" or not is_reduced:
-        return part
-    left, top, right, bottom = frame(part).box
+    if framing == "squash":
+        return View(part)
+    framed = frame(part)
+    left, top, right, bottom = framed.box
     longest = max(right - left, bottom - top)
-    if longest >= 2 * edge:
-        return part
-    image, _ = _decode(data, math.ceil(min(image.size) * edge / longest), max_pixels)
-    return image if box is None else crop(image, box)
+    if longest >= 2 * edge or (scale == 1 and image.size == decoded.size):
+        return View(part, framed)
+    needed = math.ceil(min(image.size) * edge / longest)
+    finer = _scale(stored, needed, 1 - stored.cost(scale))
+    if finer < scale:
+        decoded = _decoded(stored, finer)
+    larger = _reduced(decoded, needed)
+    if larger.size == image.size:
+        return View(part, framed)
+    return View(larger if box is None else crop(larger, box))
 
 
 def crop(image: Image.Image, box: Box) -> Image.Image:
@@ -170,18 +156,23 @@ def crop(image: Image.Image, box: Box) -> Image.Image:
 
 
 def pixels(
-    image: Image.Image, edge: int, resampling: str = "bilinear", framing: str = "squash"
+    image: Image.Image,
+    edge: int,
+    resampling: str = "bilinear",
+    framing: str = "squash",
+    framed: Frame | None = None,
 ) -> np.ndarray:
     """The picture as a square, uint8 [edge, edge, 3].
 
     framing: `squash`: the whole picture, squashed.  `letter`: what is in its `frame`, its longer
     side as long as the square and its shorter side in proportion, in the middle of a square of the
     frame's colour.
+    framed: the picture's frame, where it is known.
     Pillow's filters widen with the reduction, so small details do not alias.
     """
     if framing == "squash":
         return np.asarray(image.resize((edge, edge), RESAMPLINGS[resampling]))
-    framed = frame(image)
+    framed = framed or frame(image)
     inside = image.crop(framed.box)
     width, height = (max(1, round(side * edge / max(inside.size))) for side in inside.size)
     left, top = (edge - width) // 2, (edge - height) // 2
@@ -193,48 +184,84 @@ def pixels(
     return square
 
 
-def _refuse_traps(data: bytes) -> None:
-    """Refuse files of a few MB that are made to keep Pillow busy for minutes."""
-    if data.startswith(b"\xff\xd8"):
-        segments, scans = _count_jpeg_parts(data)
-        if segments > _MOST_JPEG_SEGMENTS or scans > _MOST_JPEG_SCANS:
-            raise _damaged("JPEG", ValueError("it consists of too many parts"))
-    # Pillow inflates every profile.  In pixel data the four letters come by chance once in 4 GB.
-    if data.startswith(b"\x89PNG") and data.count(b"iCCP") > _MOST_PNG_PROFILES:
-        raise _damaged("PNG", ValueError("it has too many colour profiles"))
-
-
-def _count_jpeg_parts(data: bytes) -> tuple[int, int]:
-    """Segments and scans of a JPEG, counted up to a little more than is allowed."""
-    at, segments, scans = 2, 0, 0
-    while segments <= _MOST_JPEG_SEGMENTS and scans <= _MOST_JPEG_SCANS:
-        marker = _JPEG_MARKER.search(data, at)  # behind a scan's header: the end of its pixels
-        if marker is None or (marker[1] == _END_OF_IMAGE and scans):
-            break
-        segments += 1
-        scans += marker[1] == _START_OF_SCAN
-        at = marker.end()
-        if marker[1] not in _WITHOUT_BODY:
-            at += int.from_bytes(data[at : at + 2], "big")
-    return segments, scans
-
-
-def _decoded_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height of the picture, or of a TIFF's tile where that is larger: a tile is decoded
-    whole."""
-    if image.format != "TIFF":
-        return image.size
-    tags = image.tag_v2  # type: ignore[attr-defined]  # a TIFF has them
-    tile = tags.get(TILEWIDTH, 0), tags.get(TILELENGTH, 0)
-    return max(image.size, tile, key=math.prod)
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What makes the picture upright."""
+def _look(data: bytes, max_pixels: int) -> Stored:
+    """What is stored in a file, if it may be decoded."""
+    if not data:
+        raise PictureError("not_an_image", "the file is empty (0 bytes)")
     try:
-        return _UPRIGHT_BY.get(image.getexif().get(_ORIENTATION_TAG, 0))
-    except Exception:  # a broken EXIF block does not spoil the photo: shown as it is stored
-        return None
+        stored = look(data)
+    except Unreadable as error:
+        raise _damaged(format_of(data), error) from None
+    except ValueError as error:
+        raise _not_an_image(error) from error
+    share = stored.cost(stored.scales[-1])
+    limit = int(min(max_pixels, stored.pixels / share if share else max_pixels))
+    if stored.pixels > limit:
+        raise _too_many_pixels(stored, limit)
+    return stored
+
+
+def _scale(stored: Stored, edge: int, budget: float = 1.0) -> int:
+    """By how much both sides are divided while the picture is decoded: so that twice the edge is
+    left, or by more where that would cost more than this share of what a picture may."""
+    smallest = min(stored.size)
+    enough = [scale for scale in stored.scales if smallest // (2 * edge) >= scale]
+    cheap = [scale for scale in stored.scales if stored.cost(scale) <= budget]
+    return max(enough[-1] if enough else 1, cheap[0] if cheap else stored.scales[-1])
+
+
+def _decoded(stored: Stored, scale: int) -> Image.Image:
+    """The picture at a scale, upright, in mode RGB or RGBA."""
+    try:
+        image = _loaded(stored, scale, b"" if stored.has_end else _END_OF_JPEG)
+        if not stored.has_end and image != _loaded(stored, scale, _NOISE + _END_OF_JPEG):
+            raise ValueError("some of its pixels are missing")
+        turn = _UPRIGHT_BY.get(stored.orientation)
+        # One name for every step, so that of a large picture only two copies are alive at a time.
+        image = _in_8_bits(image)
+        return image if turn is None else image.transpose(turn)
+    except Exception as error:  # Pillow raises nearly anything; MemoryError included
+        raise _damaged(stored.format, error) from error
+
+
+def _loaded(stored: Stored, scale: int, tail: bytes) -> Image.Image:
+    """The picture at a scale as Pillow decodes it: of an animation, the first frame that is not all
+    of one colour."""
+    image = Image.open(io.BytesIO(stored.data + tail), formats=[stored.format])
+    if image.width * image.height > stored.pixels:
+        raise ValueError("its headers contradict each other")
+    width, height = (max(1, side // scale) for side in image.size)
+    image.draft(None, (width, height))
+    image.load()
+    if stored.frames > 1 and _is_plain(image):
+        _seek_picture(image, min(stored.frames, int(1 / stored.cost(scale))))
+    return image
+
+
+def _seek_picture(image: Image.Image, frames: int) -> None:
+    """Load the first of so many frames that is not all of one colour; where there is none, or a
+    frame is damaged, the first of all."""
+    with contextlib.suppress(Exception):  # as `_decoded` says
+        for number in range(1, frames):
+            image.seek(number)
+            image.load()
+            if not _is_plain(image):
+                return
+    image.seek(0)
+    image.load()
+
+
+def _is_plain(image: Image.Image) -> bool:
+    """Whether it is all of one colour, or all transparent."""
+    bands = np.array(image.getextrema()).reshape(-1, 2)
+    is_unseen = image.mode == "RGBA" and bands[3].max() == 0
+    return is_unseen or bool((bands[:, 0] == bands[:, 1]).all())
+
+
+def _reduced(image: Image.Image, edge: int) -> Image.Image:
+    """The picture, reduced by a whole factor so that twice the edge is left, on white."""
+    factor = min(image.size) // (2 * edge)
+    return _on_white(image.reduce(factor) if factor > 1 else image)
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:
@@ -263,19 +290,25 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, image).convert("RGB")
 
 
-def _too_many_pixels(megapixels: str, max_pixels: int) -> PictureError:
-    limit = f"{max_pixels / 1e6:g}"
+def _too_many_pixels(stored: Stored, limit: int) -> PictureError:
+    width, height = stored.size
     return PictureError(
         "too_many_pixels",
-        f"the picture has {megapixels} megapixels, the limit is {limit}; send a smaller one",
+        f"the picture has {width}x{height} = {_megapixels(stored.pixels)} megapixels, the limit of "
+        f"a {stored.format} stored like this is {_megapixels(limit)}; send a smaller one",
     )
 
 
+def _megapixels(pixels: int) -> str:
+    """With one decimal, more where that would say nothing."""
+    return f"{pixels / 1e6:.1f}" if pixels >= 50_000 else f"{pixels / 1e6:.2g}"
+
+
 def _not_an_image(error: Exception) -> PictureError:
-    detail = "" if isinstance(error, Image.UnidentifiedImageError) else f" ({_first_line(error)})"
     names = ", ".join(FORMATS[:-1])
     return PictureError(
-        "not_an_image", f"the bytes are not a picture in {names} or {FORMATS[-1]} format{detail}"
+        "not_an_image",
+        f"the bytes are not a picture in {names} or {FORMATS[-1]} format ({_first_line(error)})",
     )
 
 

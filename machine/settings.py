@@ -15,11 +15,9 @@ from urllib.parse import urlsplit
 
 from machine.errors import Problem
 
-MAX_PIXELS = 64_000_000
-"""Default limit on width x height of a picture, as the file declares it."""
-
-MAX_PIXELS_CEILING = 178_000_000
-"""The highest limit that can be set: above it Pillow itself refuses a picture."""
+MAX_PIXELS = 220_000_000
+"""Limit on width x height of a picture, as the file declares it: what phones make.  What may be
+decoded is bounded for each format by what it costs (`hashing.stored`)."""
 
 RANKS = ("distance", "fine")
 """What may order an answer."""
@@ -188,9 +186,10 @@ HEAP: Setting[int | None] = Setting(
 )
 PIXELS = Setting(
     "EFISS_MAX_PIXELS",
-    _whole(1, MAX_PIXELS_CEILING),
+    _whole(1, MAX_PIXELS),
     str(MAX_PIXELS),
-    "most pixels (width x height) a picture may have; for the indexing commands too",
+    "most pixels (width x height) a picture may have, whatever its format and cost; for the "
+    "indexing commands too",
 )
 ENGINE = Setting(
     "EFISS_ENGINE",

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hashing.picture import SUFFIXES
+from hashing.formats import SUFFIXES
 from trainer.data import DataError, Pictures, Source
 
 PICTURE_COLUMNS = ("jpeg", "image", "picture", "bytes")

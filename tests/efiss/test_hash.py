@@ -129,7 +129,7 @@ def test_a_folder_that_is_not_there_is_noticed_before_the_work(folder, efiss_has
 
 
 def test_the_limit_of_pixels_comes_from_the_environment(folder, efiss_hash):
-    assert "the limit is 0.0001" in efiss_hash("0.jpg", EFISS_MAX_PIXELS="100").stderr
+    assert "stored like this is 0.0001" in efiss_hash("0.jpg", EFISS_MAX_PIXELS="100").stderr
     assert "EFISS_MAX_PIXELS must be" in efiss_hash("0.jpg", EFISS_MAX_PIXELS="many").stderr
 
 

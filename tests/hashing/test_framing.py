@@ -276,27 +276,39 @@ def test_squash_takes_the_whole_picture():
 def test_what_is_left_has_twice_the_pixels_of_the_input_where_the_file_has_them(kind, margin):
     inside = noise(20, 15).resize((400, 300), Image.Resampling.BICUBIC)
     data = encoded(bordered(inside, WHITE, *[margin] * 4), kind)
-    left, top, right, bottom = frame(read(data, 96, "letter")).box
+    view = read(data, 96, "letter")
+    assert view.frame in (None, frame(view.image))
+    left, top, right, bottom = frame(view.image).box
     assert 192 <= right - left <= 420
 
 
 def test_a_far_smaller_product_keeps_every_pixel_it_has():
     data = encoded(bordered(noise(40, 30), WHITE, *[900] * 4), "PNG")
-    assert content(read(data, 96, "letter")).tobytes() == noise(40, 30).tobytes()
+    assert content(read(data, 96, "letter").image).tobytes() == noise(40, 30).tobytes()
 
 
 def test_squash_is_decoded_as_before():
     data = encoded(bordered(noise(400, 300), WHITE, *[900] * 4), "JPEG")
-    assert read(data, 96, "squash").tobytes() == picture.decode(data, 96).tobytes()
+    assert read(data, 96, "squash").image.tobytes() == picture.decode(data, 96).tobytes()
 
 
 def test_a_box_is_cut_out_before_its_margins():
     whole = Image.new("RGB", (1600, 1600), BLACK)
     whole.paste(bordered(noise(40, 30), WHITE, 80, 85, 80, 85), (400, 600))
     box = (0.25, 0.375, 0.375, 0.5)
-    part = read(encoded(whole, "PNG"), 96, "letter", box)
+    part = read(encoded(whole, "PNG"), 96, "letter", box).image
     assert content(part).tobytes() == noise(40, 30).tobytes()
     assert frame(part).colour == WHITE
+
+
+def test_a_picture_is_framed_once(monkeypatch):
+    counted = []
+    monkeypatch.setattr(picture, "frame", lambda image: counted.append(image) or frame(image))
+    data = encoded(bordered(noise(40, 30).resize((1200, 900)), WHITE, *[100] * 4), "JPEG")
+    view = read(data, 96, "letter")
+    square = pixels(view.image, 96, framing="letter", framed=view.frame)
+    assert len(counted) == 1 and max(view.image.size) < 1400
+    assert np.array_equal(square, pixels(view.image, 96, framing="letter"))
 
 
 def test_only_a_picture_error_is_raised():

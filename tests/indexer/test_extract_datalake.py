@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hashing.picture import FORMATS, SUFFIXES
+from hashing.formats import FORMATS, SUFFIXES
 from indexer.catalogue import read_catalogue
 
 SCRIPT = Path(__file__).parents[2] / "indexer" / "extract_datalake.sh"

@@ -137,7 +137,7 @@ def test_a_taken_port_is_one_clear_sentence(packed, offset):
      ("EFISS_BATCH_SIZE", "0", "must be a whole number from 1 to 128"),
      ("EFISS_BATCH_DELAY_MS", "0", "must be a whole number from 1 to 1000"),
      ("EFISS_HEAP_MB", "1", "must be a whole number from 64 to 65536"),
-     ("EFISS_MAX_PIXELS", "999999999", "must be a whole number from 1 to 178000000"),
+     ("EFISS_MAX_PIXELS", "999999999", "must be a whole number from 1 to 220000000"),
      ("EFISS_ACCESS_LOG", "yes", "must be on or off, not 'yes'"),
      ("EFISS_BACKEND", "elastic", "must be faiss or milvus, not 'elastic'")],
 )  # fmt: skip

@@ -326,7 +326,7 @@ def test_describe_says_version_rows_model_and_limits(service, model):
         "deepest_hit": 100_000,
         "shops": 1000,
         "box_side": 0.02,
-        "max_pixels": 64_000_000,
+        "max_pixels": 220_000_000,
     }
     assert told["search"] == {}  # exact
 
