@@ -12,6 +12,7 @@ _TYPE = b"multipart/form-data"
 _BOUNDARY = re.compile(
     rb";\s*boundary=\"?([0-9A-Za-z'()+_,./:=?-]{1,70})\"?\s*(;|$)", re.IGNORECASE
 )
+_NAME = re.compile(rb";\s*name=\"?([^\";\r\n]*)", re.IGNORECASE)
 _END_OF_HEADERS = re.compile(rb"\n\r?\n")
 
 
@@ -32,6 +33,7 @@ def refused_form(request: Request) -> Answer | None:
     parts = _parts(request.body, b"--" + found[1])
     if len(parts) > MOST_PARTS:
         return _bad_form(f"has more than {MOST_PARTS} parts")
+    names: set[bytes] = set()
     for start in parts:
         headers = request.body[start : start + LONGEST_PART_HEADERS]
         end = _END_OF_HEADERS.search(headers)
@@ -41,6 +43,11 @@ def refused_form(request: Request) -> Answer | None:
             )
         if b"multipart/" in headers[: end.start()].lower():
             return _bad_form("has a part that is a form itself")
+        found = _NAME.search(headers, 0, end.start())
+        name = bytes(found[1]) if found else b""
+        if name in names:  # TorchServe would hand on the last one alone
+            return _bad_form("has two parts of one name; separate names of shops by commas")
+        names.add(name)
     return None
 
 

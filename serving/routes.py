@@ -65,6 +65,6 @@ def _refused_type(request: Request) -> Answer | None:
     types = [value for name, value in request.headers if name.lower() == b"content-type"]
     if len(types) > 1:
         return refusal(400, "bad_content_type", "the request has more than one Content-Type")
-    if types and types[0].strip().lower() == _FORM:
+    if types and types[0].partition(b";")[0].strip().lower() == _FORM:
         return refusal(400, "form", f"the request is a url-encoded form; {HOW_TO_SEND}")
     return None

@@ -326,6 +326,7 @@ def test_the_examples_of_the_page_answer_what_it_says(service):
     # TorchServe indents JSON, so an answer ends with the first line that is nothing but a brace.
     answers = [json.loads(text + "}") for text in done.stdout.decode().split("\n}\n")[:-1]]
     (
+        photo,
         form,
         like,
         code,
@@ -343,7 +344,7 @@ def test_the_examples_of_the_page_answer_what_it_says(service):
         bad,
     ) = answers
     paths = like["relevant"]
-    assert form["relevant"][0] == paths[0]
+    assert photo == form and photo["relevant"][0] == paths[0]
     assert len(paths) == 3 and list(like)[2:6] == ["distances", "code", "ms", "rank"]
     assert len(fine["relevant"]) == 5 and fine["rank"] in RANKS
     assert like["distances"][0] == 0 and len(code["relevant"]) == 3

@@ -162,10 +162,14 @@ def test_a_kept_connection_answers_at_once(service):
 # -- what is refused before TorchServe parses it -------------------------------------------------
 
 
-def form(parts: int, headers: bytes = b"", boundary: bytes = b"xyz") -> bytes:
-    part = (b"--" + boundary + b'\r\nContent-Disposition: form-data; name="data"\r\n' + headers
-            + b"\r\n{}\r\n")  # fmt: skip
-    body = part * parts + b"--" + boundary + b"--\r\n"
+def form(
+    parts: int, headers: bytes = b"", boundary: bytes = b"xyz", name: bytes = b"data%d"
+) -> bytes:
+    """name: of each part; %d stands for its number."""
+    start = b"--" + boundary + b'\r\nContent-Disposition: form-data; name="'
+    names = [name % i if b"%d" in name else name for i in range(parts)]
+    body = b"".join(start + one + b'"\r\n' + headers + b"\r\n{}\r\n" for one in names)
+    body += b"--" + boundary + b"--\r\n"
     return request(body, b"Content-Type: multipart/form-data; boundary=" + boundary + b"\r\n")
 
 
@@ -176,6 +180,9 @@ def line(target: str, method: str = "POST") -> bytes:
 REFUSED = {
     "a form": (request(b"a&" * 1000, b"Content-Type: application/x-www-form-urlencoded\r\n"),
                400, "form"),
+    "a form that says its letters": (request(b"a&", b"Content-Type: application/x-www-form-urlencod"
+                                             b"ed ;charset=utf-8\r\n"), 400, "form"),
+    "two parts of one name": (form(2, name=b"shops"), 400, "bad_form"),
     "a form of many parts": (form(33), 400, "bad_form"),
     "a form of parts without names": (request(b"\n--b" * 40, b"content-type: Multipart/Form-Data;"
                                               b" charset=utf-8; boundary=b\r\n"), 400, "bad_form"),

@@ -18,7 +18,7 @@ def test_the_api_examples_answer(service, tmp_path):
     (tmp_path / "photo.jpg").write_bytes(encoded(draw(1, 5000)))
     blocks = re.findall(r"```bash\n(.*?)```", section("The API"), re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
-    assert len(lines) == 4
+    assert len(lines) == 5
     answers = []
     for line in lines:
         line = line.replace("http://127.0.0.1:5000", service.url).replace("curl ", "curl -sS ")
@@ -27,7 +27,7 @@ def test_the_api_examples_answer(service, tmp_path):
     shown = json.loads(re.findall(r"```json\n(.*?)```", section("The API"), re.DOTALL)[0])
     assert list(answers[0]) == list(shown) and len(answers[0]["relevant"]) == 5
     assert all(list(answer.pop("ms")) == list(shown["ms"]) for answer in answers)
-    assert len(answers) == 3 and answers.count(answers[0]) == 3
+    assert len(answers) == 4 and answers.count(answers[0]) == 4
 
 
 def test_the_mistake_shown_is_the_one_answered(service):
