@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import subprocess
+import urllib.parse
 from pathlib import Path
 
 import pytest
@@ -85,8 +86,9 @@ def test_parameters_have_the_checks_of_the_fields(service, folder):
 
 def test_shops_are_separated_by_commas(service, folder):
     shops = sorted(path.name for path in (service.folder / "data").iterdir())[:2]
-    _, answer = curl(service, folder, f"?top_k=1000&shops={','.join(shops)}", "-T", "photo.jpg")
-    assert {path.split("/")[1] for path in answer["relevant"]} == set(shops)
+    for given in (f"shops={','.join(shops)}", "&".join(f"shops={shop}" for shop in shops)):
+        _, answer = curl(service, folder, f"?top_k=1000&{given}", "-T", "photo.jpg")
+        assert {path.split("/")[1] for path in answer["relevant"]} == set(shops)
 
 
 def test_a_code_may_be_asked_by_its_address_alone(service, folder, wanted):
@@ -102,3 +104,28 @@ def test_a_photo_that_curl_calls_a_form_is_told_both_ways(service, folder):
 def test_what_is_neither_is_told_both_ways(service, folder):
     status, answer = curl(service, folder, "?top_k=4", "-T", "photo.jpg.gz")
     assert (status, answer["type"]) == (400, "not_json") and HOW_TO_SEND in answer["message"]
+
+
+def test_a_photo_in_a_part_without_a_file_name(service, folder, wanted):
+    body = b'--b\r\nContent-Disposition: form-data; name="image"\r\n\r\n%b\r\n--b--\r\n'
+    (folder / "form").write_bytes(body % (folder / "photo.jpg").read_bytes())
+    typed = ("-H", "Content-Type: multipart/form-data; boundary=b")
+    _, answer = curl(service, folder, "?debug=true", "--data-binary", "@form", *typed)
+    assert (answer["code"], answer["distances"][:4]) == (wanted["code"], wanted["distances"])
+
+
+def test_a_path_whose_bytes_are_no_utf_8_can_be_asked_for_by_its_address(service, folder):
+    path = next(
+        line for line in (service.folder / "database_info.txt").read_bytes().splitlines()
+        if line.endswith(b"caf\xe9_not utf-8.jpg")
+    )  # fmt: skip
+    quoted = urllib.parse.quote(path)
+    status, answer = curl(service, folder, f"?like={quoted}&top_k=1&debug=true")
+    assert status == 200 and answer["distances"] == [0]
+
+
+@pytest.mark.parametrize("more", range(4000, 4300, 25))
+def test_an_address_and_headers_are_answered_up_to_what_torchserve_reads(service, folder, more):
+    shops = "shops=" + "a" * 3900
+    status, _ = curl(service, folder, f"?{shops}", "-T", "photo.jpg", "-H", "X: " + "y" * more)
+    assert status in (200, 431)
