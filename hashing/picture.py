@@ -13,11 +13,12 @@ import re
 import warnings
 
 import numpy as np
+import PIL
 from PIL import Image
 
 from hashing.formats import FORMATS, format_of, look
 from hashing.framing import Frame, frame
-from hashing.stored import Stored, Unreadable
+from hashing.stored import MOST_BYTES, MOST_SECONDS, Stored, Unreadable
 from machine.errors import Problem
 from machine.settings import MAX_PIXELS
 
@@ -144,6 +145,11 @@ def read(
     if larger.size == image.size:
         return View(part, framed)
     return View(larger if box is None else crop(larger, box))
+
+
+def limits(max_pixels: int) -> str:
+    """What decides which pictures are refused, as a text that changes when that does."""
+    return f"{FORMATS} {MOST_SECONDS} {MOST_BYTES} {max_pixels} {PIL.__version__}"
 
 
 def crop(image: Image.Image, box: Box) -> Image.Image:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from machine.errors import Problem
+from machine.settings import MOST_FILE_BYTES
 
 AT_A_TIME = 32
 """Files that are asked for at once: their latencies overlap."""
@@ -114,7 +115,7 @@ def _seconds(when) -> float | None:
 
 def _read(url: str) -> bytes | str:
     try:
-        return _with_retries(lambda: _file_system(_scheme(url)).cat_file(url))
+        return _with_retries(lambda: _content(url))
     except FileNotFoundError:
         return "No such file"
     except MemoryError:
@@ -122,6 +123,23 @@ def _read(url: str) -> bytes | str:
     except Exception as error:  # each file system has errors of its own
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
         return f"Cannot be fetched: {text[:200]}"
+
+
+def too_large(size: int) -> str:
+    """The reason why a file of so many bytes is not read."""
+    return f"Too large: {size / 1e6:.1f} MB, the limit is {MOST_FILE_BYTES / 1e6:g}"
+
+
+def _content(url: str) -> bytes | str:
+    """The file's bytes, or why they are not read: asked for its size first."""
+    system = _file_system(_scheme(url))
+    try:
+        size = system.info(url).get("size")
+    except Exception:  # fetching it will tell the reason
+        size = None
+    if isinstance(size, int) and size > MOST_FILE_BYTES:
+        return too_large(size)
+    return system.cat_file(url)
 
 
 def _with_retries(ask: Callable):

@@ -1,8 +1,9 @@
 """What earlier runs found out, so that nothing is read or hashed twice: how every file looked, what
-it held then, and the code of that.
+it held then, and the code of that, or the reason why there is none.
 
-index/.codes/files      path, size, stamp -> digest of the content; whatever the model
-index/.codes/<model>    digest of the content -> code
+index/.codes/files                path, size, stamp -> digest of the content; whatever the model
+index/.codes/<model>              digest of the content -> code
+index/.codes/rejected-<limits>    digest of the content -> reason; whatever the model
 
 A code belongs to the bytes of a picture and to the model that hashed it, its preprocessing
 included.  Resuming after a crash, indexing a catalogue that changed a little and rebuilding are
@@ -39,6 +40,8 @@ _FILE = np.dtype(
 )
 _FILE_LAYOUT = struct.Struct("<16sqq32s")
 
+_REASON = np.dtype([("digest", np.uint8, 32), ("reason", "S400")])
+
 _AT_A_TIME = 1000
 
 
@@ -59,6 +62,8 @@ class Known:
     """uint8 [n, 32], sha256 of the content; arbitrary where not found."""
     codes: np.ndarray
     """uint8 [n, code bytes]; arbitrary where not found."""
+    rejected: dict[int, str]
+    """row -> reason, of files that look as they did when they were rejected."""
 
 
 class KnownCodes:
@@ -67,9 +72,12 @@ class KnownCodes:
     code_of: KnownCode
     """digest -> code, if it was hashed before.  Threads may call it, and it pickles."""
 
-    def __init__(self, root: Path, model_key: str, code_bytes: int = CODE_BYTES):
+    def __init__(self, root: Path, model_key: str, code_bytes: int = CODE_BYTES, limits: str = ""):
         """root: the index folder; relative paths mean files under the current folder.  model_key:
-        names the model and its preprocessing.  Raises OSError."""
+        names the model and its preprocessing.  limits: what decides about rejections, as text; with
+        others, the files are tried again.  Raises OSError."""
+        decides = hashlib.sha256(limits.encode()).hexdigest()[:16]
+        self._rejected = Table(root / FOLDER / f"rejected-{decides}", _REASON)
         self._files = Table(root / FOLDER / "files", _FILE)
         self._codes = Table(root / FOLDER / model_key, _code_of(code_bytes))
         self._folder = os.fsencode(os.getcwd())
@@ -84,13 +92,29 @@ class KnownCodes:
         is_file &= (files["size"] == sizes) & (files["stamp"] == stamps) & (stamps != NO_STAMP)
         digests = files["digest"].copy()  # not a view, which would keep the rest
         is_code, records = self._codes.find(digests)
-        return Known(looks, is_file & is_code, digests, records["code"].copy())
+        codes = records["code"].copy()
+        is_rejected, records = self._rejected.find(digests)
+        rejected = {
+            row: records["reason"][row].decode(errors="replace")
+            for row in np.flatnonzero(is_file & is_rejected & ~is_code).tolist()
+        }
+        return Known(looks, is_file & is_code, digests, codes, rejected)
 
     def keep(self, path: str, look: np.ndarray, digest: bytes, code: bytes) -> None:
         """Keep what was made of a file that was read after it looked like this (int64 [2]).  It is
         on disk within `table.PART_SECONDS` of further calls, or after `flush`."""
         if self.code_of(digest) is None:
             self._codes.add(digest + code)
+        self._keep_look(path, look, digest)
+
+    def keep_rejected(self, path: str, look: np.ndarray, digest: bytes, reason: str) -> None:
+        """As `keep`, of a file whose content was rejected."""
+        if self._rejected.get(digest) is None:
+            text = reason.encode(errors="replace")[: _REASON["reason"].itemsize]
+            self._rejected.add(digest + text.ljust(_REASON["reason"].itemsize, b"\0"))
+        self._keep_look(path, look, digest)
+
+    def _keep_look(self, path: str, look: np.ndarray, digest: bytes) -> None:
         size, stamp = look.tolist()
         if stamp != NO_STAMP:
             self._files.add(_FILE_LAYOUT.pack(self._key(path), size, stamp, digest))
@@ -98,11 +122,13 @@ class KnownCodes:
     def flush(self) -> None:
         """Write what is not on disk yet.  Raises OSError, and forgets nothing."""
         self._codes.flush()
+        self._rejected.flush()
         self._files.flush()
 
     def merge(self) -> None:
         """Merge the parts of each table into one when there are many.  Raises OSError."""
         self._codes.merge()
+        self._rejected.merge()
         self._files.merge()
 
     def _key(self, path: str) -> bytes:

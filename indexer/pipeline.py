@@ -14,6 +14,7 @@ from hashing import remote
 from hashing.codes import split
 from hashing.files import Hashed, hash_files
 from hashing.model import Model, find_model
+from hashing.picture import limits
 from indexer.catalogue import Catalogue, read_catalogue
 from indexer.known_codes import KnownCodes
 from machine.errors import Problem
@@ -124,7 +125,12 @@ def _index(order: Order, progress: Progress) -> Summary:
         # Again, before the work: what a killed --force left half-replaced has come back by now.
         _check_number(order)
         version, alike = _number(order)
-        known = KnownCodes(order.index_root, _model_key(model, order), model.sidecar.outputs // 8)
+        known = KnownCodes(
+            order.index_root,
+            _model_key(model, order),
+            model.sidecar.outputs // 8,
+            limits(order.max_pixels),
+        )
         progress(0, len(catalogue.paths))
         rows = _known_rows(paths, known, order)
         hash_rest = functools.partial(engine, model=model, known=known.code_of)
@@ -193,15 +199,19 @@ class _Rows:
 
 
 def _known_rows(paths: list[str], known: KnownCodes, order: Order) -> _Rows:
-    """The rows, with the codes of files that look as they did when their content was hashed."""
+    """The rows, with the codes of files that look as they did when their content was hashed, and
+    the reasons of those that were rejected."""
     now = known.look_up(paths, order.workers)
+    rejected = {} if order.trust_content else now.rejected
     unchanged = now.found & (not order.trust_content)
     computed = np.zeros_like(unchanged)
-    return _Rows(paths, now.looks, unchanged, computed, now.digests, now.codes, rejected={})
+    return _Rows(paths, now.looks, unchanged, computed, now.digests, now.codes, rejected)
 
 
 def _hash_the_rest(rows: _Rows, engine: Engine, known: KnownCodes, progress: Progress) -> None:
-    rest = np.flatnonzero(~rows.unchanged).tolist()
+    is_done = rows.unchanged.copy()
+    is_done[list(rows.rejected)] = True
+    rest = np.flatnonzero(~is_done).tolist()
     done = len(rows.paths) - len(rest)
     if done:
         progress(done, len(rows.paths))
@@ -209,6 +219,10 @@ def _hash_the_rest(rows: _Rows, engine: Engine, known: KnownCodes, progress: Pro
         for row, hashed in zip(rest, engine([rows.paths[row] for row in rest]), strict=True):
             if hashed.code is None or hashed.digest is None:
                 rows.rejected[row] = str(hashed.reason)
+                if hashed.digest is not None:
+                    known.keep_rejected(
+                        hashed.path, rows.looks[row], hashed.digest, rows.rejected[row]
+                    )
             else:
                 known.keep(hashed.path, rows.looks[row], hashed.digest, hashed.code)
                 rows.codes[row] = np.frombuffer(hashed.code, np.uint8)
@@ -228,7 +242,7 @@ def _publish(
     root, report = order.index_root, _rejected_report(order.index_root, version)
     kept = np.ones(len(rows.paths), bool)
     kept[list(rows.rejected)] = False
-    rejected = [(rows.paths[row], reason) for row, reason in rows.rejected.items()]
+    rejected = [(rows.paths[row], reason) for row, reason in sorted(rows.rejected.items())]
     if not kept.any() or len(rejected) / len(kept) > order.max_rejected:
         write_whole(report, rejected_csv(rejected))
         raise IndexingError(_too_many(rejected, len(kept), order.max_rejected, report))

@@ -19,6 +19,9 @@ MAX_PIXELS = 220_000_000
 """Limit on width x height of a picture, as the file declares it: what phones make.  What may be
 decoded is bounded for each format by what it costs (`hashing.stored`)."""
 
+MOST_FILE_BYTES = 64_000_000
+"""Of a picture of the catalogue; a larger file is refused by its size, and not read."""
+
 RANKS = ("distance", "fine")
 """What may order an answer."""
 

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hashing import files
 from hashing.codes import split
 from hashing.files import hash_files
 from hashing.model import Model, ModelError
+from hashing.reading import read_files
 from indexer import pipeline
 from indexer.catalogue import CatalogueError
 from indexer.pipeline import IndexingError, Order, index_catalogue
@@ -227,6 +229,34 @@ def test_a_picture_over_the_limit_of_pixels_is_left_out(order, catalogue):
     Image.new("L", (300, 200)).save(catalogue[4])
     summary = index_catalogue(change(order, max_pixels=60 * 48))
     assert [path for path, _ in summary.rejected] == [catalogue[4]]
+
+
+def test_rejected_files_are_not_read_again_until_they_change(order, catalogue, monkeypatch):
+    bad = spoil(catalogue)
+    for path in bad:
+        if Path(path).is_file():
+            age(path)
+    order = change(order, max_rejected=0.25)
+    first = index_catalogue(order)
+
+    def read_by(**fields) -> list[str]:
+        """The files that are read by one run more."""
+        read = []
+        monkeypatch.setattr(
+            files, "read_files", lambda paths: read_files(read.extend(paths) or paths)
+        )
+        order_of_run = change(order, version=order.index.next_minor(), **fields)
+        found = index_catalogue(order_of_run)
+        assert [path for path, _ in found.rejected] == [path for path, _ in first.rejected]
+        return read
+
+    missing_or_folder = [path for path in bad if not Path(path).is_file()]
+    assert read_by() == missing_or_folder
+    assert read_by(max_pixels=999_999) == bad, "another limit"
+    assert sorted(read_by(trust_content=True)) == sorted(catalogue)
+    again = next(path for path in bad if Path(path).is_file())
+    age(again, seconds=30)
+    assert sorted(read_by()) == sorted([*missing_or_folder, again])
 
 
 @pytest.mark.parametrize(

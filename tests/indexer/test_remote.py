@@ -199,6 +199,15 @@ def test_what_cannot_be_fetched_is_rejected_with_its_reason(index, urls, server,
     assert server.fetched().count("/forbidden.jpg") == 1 + 1
 
 
+def test_a_file_that_is_too_large_is_not_fetched(index, urls, server, monkeypatch):
+    monkeypatch.setattr(remote, "MOST_FILE_BYTES", 100_000)
+    server.files["/large.jpg"] = bytes(100_001)
+    summary = index("1.0.0", [*urls, server.url("/large.jpg")])
+    reason = "Too large: 0.1 MB, the limit is 0.1"
+    assert summary.rejected == [(server.url("/large.jpg"), reason)]
+    assert "/large.jpg" not in server.fetched()
+
+
 def test_names_with_spaces_and_other_letters(index, server):
     server.files["/a%20b/%C3%BC.jpg"] = PICTURES[0]
     server.files["/c%23d.jpg"] = PICTURES[1]
