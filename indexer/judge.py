@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hashing.codes import CODE_BITS, CODE_BYTES, unpack
+from indexer.changes import changes, counts_of_codes
 from indexer.live_model import named
 from indexer.sample import hashed_again, sample
 from machine.settings import SettingError
@@ -43,6 +44,9 @@ class Thresholds:
     """Percent of the sampled pictures that must find their own row at distance 0."""
     sample: int = 1000
     """How many pictures are hashed again."""
+    most_gone: float = 20.0
+    """Percent of the live version's rows whose content may be found nowhere in the new one: the
+    pictures that were removed, and those that others replaced."""
 
 
 def read_thresholds(path: Path) -> Thresholds:
@@ -67,6 +71,8 @@ def read_thresholds(path: Path) -> Thresholds:
             raise SettingError(f"{path}: sample must be a whole number from 1, not {value!r}")
         if name != "sample" and not (is_number and 0 <= value <= 100):
             raise SettingError(f"{path}: {name} is in percent, 0 to 100, not {value!r}")
+    if "most_shrunk" in section:  # what is removed is gone: it is not to be allowed twice
+        section = {"most_gone": max(section["most_shrunk"], Thresholds.most_gone)} | section
     return Thresholds(**{name: known[name](value) for name, value in section.items()})
 
 
@@ -93,11 +99,11 @@ def _judge(
 ) -> Report:
     folder = index.verified(version)
     candidate, other = open_version(folder), _other(index, version)
-    spread = _spread(candidate)
+    spread = _spread(candidate, index.root)
     measures = [
-        *_rows(candidate, other, thresholds),
+        *_rows(candidate, other, thresholds, index.root),
         *_self_retrieval(folder, candidate, spread.largest, thresholds, device, progress),
-        *_codes(spread, _spread(other) if other else None),
+        *_codes(spread, _spread(other, index.root) if other else None),
         *_queries(candidate, other),
     ]
     report = Report(
@@ -156,7 +162,10 @@ def _rejected(opened: FaissVersion) -> float:
     return 100 * opened.manifest.rejected / (opened.manifest.rows + opened.manifest.rejected)
 
 
-def _rows(new: FaissVersion, old: FaissVersion | None, thresholds: Thresholds) -> list[Measure]:
+def _rows(
+    new: FaissVersion, old: FaissVersion | None, thresholds: Thresholds, scratch: Path
+) -> list[Measure]:
+    """scratch: a folder for files without a name."""
     rows, rejected = new.manifest.rows, _rejected(new)
     measures = [
         Measure("rows", rows, old.manifest.rows if old else None),
@@ -171,18 +180,27 @@ def _rows(new: FaissVersion, old: FaissVersion | None, thresholds: Thresholds) -
     ]
     if old is None:
         return measures
-    ours, theirs = new.path_hashes(), old.path_hashes()
+    changed = changes(new, old, scratch)
+    gone = 100 * changed.gone / old.manifest.rows
     shrunk = max(0.0, 100 * (old.manifest.rows - rows) / old.manifest.rows)
     return [
         *measures,
-        Measure("rows added", int(np.isin(ours, theirs, invert=True).sum())),
-        Measure("rows removed", int(np.isin(theirs, ours, invert=True).sum())),
+        Measure("rows added", changed.added),
+        Measure("rows removed", changed.removed),
+        Measure("rows replaced", changed.replaced),
         Measure(
             "catalogue shrunk by",
             shrunk,
             unit="%",
             limit=f"at most {thresholds.most_shrunk:g} %",
             refused=shrunk > thresholds.most_shrunk,
+        ),
+        Measure(
+            "contents gone",
+            gone,
+            unit="%",
+            limit=f"at most {thresholds.most_gone:g} %",
+            refused=gone > thresholds.most_gone,
         ),
     ]
 
@@ -249,16 +267,18 @@ class _Spread:
     even."""
 
 
-def _spread(opened: FaissVersion) -> _Spread:
-    codes = opened.codes
-    counts = np.unique(np.ascontiguousarray(codes).view(np.uint64), return_counts=True)[1]
+def _spread(opened: FaissVersion, scratch: Path) -> _Spread:
+    codes, distinct, largest = opened.codes, 0, 0
+    for counts in counts_of_codes(opened, scratch):
+        distinct += len(counts)
+        largest = max(largest, int(counts.max(initial=0)))
     ones = np.zeros(CODE_BITS, np.int64)
     for start in range(0, len(codes), 1_000_000):
         ones += unpack(codes[start : start + 1_000_000]).sum(axis=0, dtype=np.int64)
     share = ones / len(codes)
     return _Spread(
-        distinct=100 * len(counts) / len(codes),
-        largest=int(counts.max()),
+        distinct=100 * distinct / len(codes),
+        largest=largest,
         uneven=100 * float(np.maximum(share, 1 - share).max()),
     )
 

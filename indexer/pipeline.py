@@ -250,6 +250,7 @@ def _publish(
     contents = Contents(
         codes=codes,
         fine_codes=fine_codes if model.sidecar.fine_bits else None,
+        digests=rows.digests[:, :8][kept].view(np.uint64)[:, 0],
         paths=[rows.paths[row] for row in np.flatnonzero(kept).tolist()],
         rejected=rejected,
         model=find_model(order.model_path),

@@ -6,6 +6,7 @@
     shops.rows.npy, shops.starts.npy    rows in the order of their shop, and where each shop begins
     products.npy                    each row's product, as a number
     fine_codes.npy                  each row's longer code, where the model or an import gives one
+    digests.npy                     the first 8 bytes of each row's SHA-256, where files were read
 
 A path's shop is the folder it lies in, its product what stands before the first `_` of its name,
 within the shop: `data/abc.com/69_abc_com.jpg` is a picture of product 69 of abc.com.  A path
@@ -39,6 +40,7 @@ ARRAYS = {
 }
 """name -> dtype of the columns that are one-dimensional arrays, in files `name.npy`."""
 PATHS, SHOPS, FINE_CODES = "paths.bin", "shops.json", "fine_codes.npy"
+DIGESTS = "digests.npy"
 
 
 def build(paths: Paths) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -131,6 +133,9 @@ class Columns:
         self._shops_text = (folder / SHOPS).read_bytes()
         self.fine_codes = open_fine_codes(folder)
         """Of a version that has them."""
+        has_digests = (folder / DIGESTS).exists()
+        self.digests = open_memmap(folder / DIGESTS, mode="r") if has_digests else None
+        """Of a version that has them."""
 
     def problems(self, rows: int) -> list[str]:
         """Quick check that all columns have this number of rows, in words; none if they do."""
@@ -149,6 +154,9 @@ class Columns:
         fine = self.fine_codes
         if fine is not None and not fine_codes_fit(fine, rows):
             problems.append(f"{FINE_CODES} holds {fine.dtype} {list(fine.shape)}")
+        digests = self.digests
+        if digests is not None and (digests.dtype != np.uint64 or digests.shape != (rows,)):
+            problems.append(f"{DIGESTS} holds {digests.dtype} {list(digests.shape)}")
         return problems
 
     def path(self, row: int) -> str:

@@ -1,6 +1,7 @@
 """A version searched by FAISS in its own files, which workers on one machine share in memory."""
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -93,9 +94,23 @@ class FaissVersion:
         as long as they are in the catalogue."""
         return self._columns.lowest_hashed(count)
 
-    def path_hashes(self) -> np.ndarray:
-        """uint64 [rows]: a hash of every path, the same for the same path in this process."""
-        return self._columns.paths.hashes()
+    def path_hashes(self) -> Iterator[np.ndarray]:
+        """A hash of every path, uint64, piece by piece; the same for the same path in this
+        process."""
+        return self._columns.paths.pieces_of_hashes()
+
+    @property
+    def digests(self) -> np.ndarray | None:
+        """The beginning of the digest of every picture's file, memory-mapped: uint64 [rows]; None
+        where the version has none."""
+        return self._columns.digests
+
+    def words(self, rows: slice, with_fine_codes: bool) -> np.ndarray:
+        """The codes of some rows as numbers, uint64 [n, 1], or with the longer ones [n, 5]."""
+        codes = [self.codes[rows]]
+        if with_fine_codes and self._columns.fine_codes is not None:
+            codes.append(self._columns.fine_codes[rows])
+        return np.concatenate(codes, axis=1).view(np.uint64)
 
     def _ranked(
         self,

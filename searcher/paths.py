@@ -61,12 +61,17 @@ class Paths:
 
     def hashes(self) -> np.ndarray:
         """uint64 [n]: a hash of every path, the same for the same path in this process."""
-        hashes = np.empty(len(self), np.int64)
+        hashes = np.empty(len(self), np.uint64)
         start = 0
-        for piece in self.pieces():
-            hashes[start : start + len(piece)] = np.fromiter(map(hash, piece), np.int64, len(piece))
+        for piece in self.pieces_of_hashes():
+            hashes[start : start + len(piece)] = piece
             start += len(piece)
-        return hashes.view(np.uint64)
+        return hashes
+
+    def pieces_of_hashes(self) -> Iterator[np.ndarray]:
+        """The same, piece by piece."""
+        for piece in self.pieces():
+            yield np.fromiter(map(hash, piece), np.int64, len(piece)).view(np.uint64)
 
     def first_of_equals(self) -> np.ndarray:
         """bool [n]: whether no path before is the same."""

@@ -63,6 +63,10 @@ class Contents:
     fine_codes: np.ndarray | None = None
     """The longer codes, uint8 [n, 32]; None where there are none."""
 
+    digests: np.ndarray | None = None
+    """The first 8 bytes of the SHA-256 of each picture's file, uint64 [n]; None where they were not
+    read."""
+
     @property
     def path_bytes(self) -> Paths:
         """The paths as one run of bytes."""
@@ -145,6 +149,8 @@ def _write_version(folder: Path, index: Index, version: str, contents: Contents)
     del built
     if contents.fine_codes is not None:
         _save(folder / columns.FINE_CODES, contents.fine_codes)
+    if contents.digests is not None:
+        _save(folder / columns.DIGESTS, contents.digests)
     write_synced(folder / columns.SHOPS, columns.shops_json(shops))
     if contents.model:
         _place_model(folder, contents.model, contents.model_sha256, index)

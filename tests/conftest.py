@@ -165,6 +165,7 @@ def publish_version(tiny_models):
         replace=False,
         mode="default",
         fine_codes=None,
+        digests=None,
     ):
         codes = np.arange(24, dtype=np.uint8).reshape(3, 8) if codes is None else codes
         model = tiny_models[0] if model is None else model or None
@@ -179,6 +180,7 @@ def publish_version(tiny_models):
             catalogue={"database": "database_info.txt", "sha256": "0" * 64, "lines": 4},
             index_mode=mode,
             fine_codes=fine_codes,
+            digests=digests,
         )
         with Index(root).writing():
             publish(Index(root), version, contents, replace)

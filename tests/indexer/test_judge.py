@@ -23,7 +23,7 @@ from searcher.version import VersionError, verify
 from tests.running import ROOT
 
 INDEX = Path("index")
-LENIENT = Thresholds(most_shrunk=100, most_rejected=100, least_self_retrieval=0)
+LENIENT = Thresholds(most_shrunk=100, most_rejected=100, least_self_retrieval=0, most_gone=100)
 
 
 def draw(path, seed: int) -> None:
@@ -98,11 +98,48 @@ def test_a_catalogue_may_shrink_by_so_much(publish_codes, before, now, allowed, 
     publish_codes("1.0.0", random_codes(before))
     publish_codes("1.1.0", random_codes(now))
     Index(INDEX).activate("1.0.0")
-    found = judged("1.1.0", Thresholds(allowed, 100, 0))
+    found = judged("1.1.0", Thresholds(allowed, 100, 0, most_gone=100))
     assert found.verdict == verdict
     shrunk = f"{report.shown(max(0, 100 * (before - now) / before), '%')}"
     sentence = f"catalogue shrunk by {shrunk} (at most {allowed} % is allowed)"
     assert found.refusals == ([sentence] if verdict == "refused" else [])
+
+
+@pytest.mark.parametrize(
+    ("replaced", "allowed", "verdict"),
+    [
+        (20, 20, "refused"),
+        (5, 20, "refused"),
+        (4, 20, "passed"),
+        (5, 25, "passed"),
+        (1, 0, "refused"),
+    ],
+)
+@pytest.mark.parametrize("is_renamed", [True, False])
+def test_so_many_contents_may_be_gone(publish_codes, replaced, allowed, verdict, is_renamed):
+    """Of twenty; the catalogue does not shrink, whether or not the new pictures have new names."""
+    codes, paths = random_codes(20), [f"data/a.com/{i}.jpg" for i in range(20)]
+    publish_codes("1.0.0", codes, paths)
+    codes[:replaced] = random_codes(replaced, seed=1)
+    if is_renamed:
+        paths[:replaced] = [f"data/a.com/new_{i}.jpg" for i in range(replaced)]
+    publish_codes("1.1.0", codes, paths)
+    Index(INDEX).activate("1.0.0")
+    found = judged("1.1.0", Thresholds(20, 100, 0, most_gone=allowed))
+    assert found.verdict == verdict
+    sentence = f"contents gone {5 * replaced} % (at most {allowed} % is allowed)"
+    assert found.refusals == ([sentence] if verdict == "refused" else [])
+    assert figures(found)["catalogue shrunk by"] == (0, None)
+    assert figures(found)["rows replaced"] == (0 if is_renamed else replaced, None)
+
+
+def test_pictures_that_moved_are_not_gone(publish_codes):
+    publish_codes("1.0.0", random_codes(20), [f"data/old.com/{i}.jpg" for i in range(20)])
+    publish_codes("1.1.0", random_codes(20), [f"data/new.com/{i}.jpg" for i in range(20)])
+    Index(INDEX).activate("1.0.0")
+    found = judged("1.1.0", Thresholds(most_gone=0))
+    assert figures(found)["rows removed"] == figures(found)["rows added"] == (20, None)
+    assert figures(found)["contents gone"] == (0, None) and found.verdict == "passed"
 
 
 @pytest.mark.parametrize(("rows", "verdict"), [(19, "passed"), (18, "refused")])
@@ -166,6 +203,7 @@ def test_everything_that_is_wrong_is_said_at_once(publish):
     ] == [
         "lines rejected 16.67 %",
         "catalogue shrunk by 50 %",
+        "contents gone 50 %",
         "self-retrieval 0 %",
     ]
 
@@ -186,9 +224,16 @@ def test_what_is_not_said_is_as_by_default(tmp_path, text):
 
 def test_the_file_says_what_is_allowed(tmp_path):
     (tmp_path / "efiss.toml").write_text(
-        "[check]\nmost_shrunk = 100\nmost_rejected = 0.5\nleast_self_retrieval = 0\nsample = 1\n"
+        "[check]\nmost_shrunk = 100\nmost_gone = 30\nmost_rejected = 0.5\n"
+        "least_self_retrieval = 0\nsample = 1\n"
     )
-    assert read_thresholds(tmp_path / "efiss.toml") == Thresholds(100.0, 0.5, 0.0, 1)
+    assert read_thresholds(tmp_path / "efiss.toml") == Thresholds(100.0, 0.5, 0.0, 1, 30.0)
+
+
+@pytest.mark.parametrize(("shrunk", "gone"), [(10, 20), (50, 50)])
+def test_who_lets_a_catalogue_shrink_lets_as_much_be_gone(tmp_path, shrunk, gone):
+    (tmp_path / "efiss.toml").write_text(f"[check]\nmost_shrunk = {shrunk}\n")
+    assert read_thresholds(tmp_path / "efiss.toml").most_gone == gone
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import hashlib
 import json
 import os
 import random
@@ -95,6 +96,21 @@ def test_every_row_is_its_picture(order, catalogue, tiny_models):
     assert list(codes) == catalogue
     assert codes == {path: alone(path, tiny_models[0]) for path in catalogue}
     assert len(set(codes.values())) == 20  # so that a shift could not hide
+
+
+def test_every_row_has_the_digest_of_its_picture(order, catalogue):
+    """Read now, known by size and time, known by content, and beside one that is rejected."""
+
+    def beginnings() -> list[bytes]:
+        return [hashlib.sha256(Path(path).read_bytes()).digest()[:8] for path in catalogue]
+
+    for version, trust_content in (("1.0.0", False), ("1.1.0", False), ("1.2.0", True)):
+        index_catalogue(change(order, version=version, trust_content=trust_content))
+        assert np.load(f"index/{version}/digests.npy").tobytes() == b"".join(beginnings())
+    Path(catalogue[3]).write_text("no picture")
+    index_catalogue(change(order, version="1.3.0", max_rejected=1.0))
+    kept = beginnings()[:3] + beginnings()[4:]
+    assert np.load("index/1.3.0/digests.npy").tobytes() == b"".join(kept)
 
 
 def test_a_longer_code_is_a_column_of_the_version(order, catalogue, long_model):

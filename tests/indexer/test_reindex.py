@@ -226,9 +226,40 @@ def test_an_unfit_version_stays_off_and_is_not_built_again(plan):
         done = reindex(plan)
         assert (done.state, done.version, done.before) == (steps.REFUSED, "1.1.0", "1.0.0")
         assert done.message == (
-            "version 1.1.0 stays off: catalogue shrunk by 50 % (at most 20 % is allowed)"
+            "version 1.1.0 stays off: catalogue shrunk by 50 % (at most 20 % is allowed); "
+            "contents gone 50 % (at most 20 % is allowed)"
         )
         assert states() == ("1.0.0", ["1.0.0", "1.1.0"])
+
+
+@pytest.mark.parametrize("has_another_model", [False, True])
+def test_a_catalogue_that_is_replaced_under_its_names_is_refused(
+    plan, tiny_models, has_another_model
+):
+    """Also when the model is changed with it, and no code tells."""
+    reindex(plan)
+    for i in range(PICTURES):
+        draw(picture(i), 100 + i)
+        os.utime(picture(i), (1.1e9, 1.1e9))
+    order = dataclasses.replace(plan.order, model_path=tiny_models[has_another_model])
+    done = reindex(dataclasses.replace(plan, order=order))
+    assert done.state == steps.REFUSED and done.report.refusals == [
+        "contents gone 100 % (at most 20 % is allowed)"
+    ]
+    measured = {measure.name: measure.value for measure in done.report.measures}
+    assert (measured["rows replaced"], measured["catalogue shrunk by"]) == (PICTURES, 0)
+
+
+@pytest.mark.parametrize("has_another_model", [False, True])
+def test_a_catalogue_that_moves_as_a_whole_is_taken(plan, tiny_models, has_another_model):
+    reindex(plan)
+    os.rename("data/abc.com", "data/xyz.com")
+    order = dataclasses.replace(plan.order, model_path=tiny_models[has_another_model])
+    done = reindex(dataclasses.replace(plan, order=order))
+    measured = {measure.name: measure.value for measure in done.report.measures}
+    assert (done.state, measured["contents gone"], measured["rows removed"]) == (
+        steps.DONE, 0, PICTURES
+    )  # fmt: skip
 
 
 def test_force_takes_an_unfit_version_and_that_is_recorded(plan):

@@ -252,6 +252,15 @@ def test_longer_codes_that_do_not_fit_are_named(publish_version, tmp_path, fine_
     assert any("fine_codes.npy holds" in problem for problem in Columns(folder).problems(3))
 
 
+@pytest.mark.parametrize("wrong", [np.zeros(4, np.uint64), np.zeros(3, np.int64)])
+def test_digests_are_a_column_of_numbers(publish_version, tmp_path, wrong):
+    digests = np.array([1, 2**64 - 1, 1], np.uint64)
+    folder = publish_version(tmp_path, digests=digests)
+    assert np.array_equal(Columns(folder).digests, digests) and verify(folder) == []
+    np.save(folder / "digests.npy", wrong)
+    assert any("digests.npy holds" in problem for problem in Columns(folder).problems(3))
+
+
 def test_a_version_holds_only_its_own_longer_codes(publish_version, tmp_path, fine_codes):
     folder = publish_version(tmp_path, model=False, fine_codes=fine_codes)
     contents = Contents(
