@@ -36,37 +36,38 @@ class Literal:
         return _parsed(b'"' + self.raw + b'"')
 
 
-def read(body: bytes | bytearray, most: int = MOST_BYTES, apart: str | None = None) -> Any:
-    """The value of a JSON text.  Raises JsonError.
+def read(body: bytes | bytearray, apart: str | None = None) -> Any:
+    """The value of a JSON text of at most MOST_BYTES.  Raises JsonError.
 
-    most: so many bytes the text may have.  apart: name of a field of the outermost object, letters
+    apart: name of a field of the outermost object, letters
     alone; its text, where it is the only such field, does not count to these and comes as a
     `Literal`.
     """
     encoding = json.detect_encoding(body)
     if not encoding.startswith("utf-8"):
         body = _decoded(body, encoding).encode("utf-8", "surrogatepass")
-    if apart and (place := _place(body, apart, most)):
+    if apart and (place := _place(body, apart)):
         start, end = place
-        _refuse_long(len(body) - (end - start), most, apart)
+        _refuse_long(len(body) - (end - start), apart)
         # No caller can guess what stands for the text that is cut out.
         token = secrets.token_hex(16)
         value = _parsed(body[:start] + token.encode() + body[end:], start)
         if isinstance(value, dict) and value.get(apart) == token:
             return value | {apart: Literal(memoryview(body)[start:end])}
         # Of an inner object, or a later field of the same name counts.
-    _refuse_long(len(body), most, apart)
+    _refuse_long(len(body), apart)
     return _parsed(body)
 
 
-def _place(body: bytes | bytearray, name: str, most: int) -> tuple[int, int] | None:
+def _place(body: bytes | bytearray, name: str) -> tuple[int, int] | None:
     """Where the text of the field `name` begins and ends, without its quotes; None where none is
-    found that begins within `most` bytes.
+    found that begins within MOST_BYTES.
 
     Within a string there is no quote without a backslash before it, so what is found in valid JSON
     is a field; and no invalid JSON becomes valid without the text, since it has no quote.
     """
-    field = re.compile(rb'(?<!\\)"%b"[ \t\r\n]*:[ \t\r\n]*"' % name.encode()).search(body, 0, most)
+    pattern = re.compile(rb'(?<!\\)"%b"[ \t\r\n]*:[ \t\r\n]*"' % name.encode())
+    field = pattern.search(body, 0, MOST_BYTES)
     if field is None:
         return None
     end = body.find(b'"', field.end())
@@ -74,13 +75,13 @@ def _place(body: bytes | bytearray, name: str, most: int) -> tuple[int, int] | N
     return (field.end(), end) if is_whole else None
 
 
-def _refuse_long(size: int, most: int, apart: str | None) -> None:
-    if size > most:
+def _refuse_long(size: int, apart: str | None) -> None:
+    if size > MOST_BYTES:
         beside = f" beside the text of {apart}" if apart else ""
         raise JsonError(
             "too_long",
-            f"the JSON may have {most // 1024} KB{beside}, not {size / 1024:.0f}; leave out what "
-            "is no field of the request",
+            f"the JSON may have {MOST_BYTES // 1024} KB{beside}, not {size / 1024:.0f}; leave out "
+            "what is no field of the request",
         )
 
 
