@@ -39,9 +39,8 @@ class Literal:
 def read(body: bytes | bytearray, apart: str | None = None) -> Any:
     """The value of a JSON text of at most MOST_BYTES.  Raises JsonError.
 
-    apart: name of a field of the outermost object, letters
-    alone; its text, where it is the only such field, does not count to these and comes as a
-    `Literal`.
+    apart: name of a field of the outermost object, letters alone; its text, where it is the only
+    such field, does not count to these and comes as a `Literal`.
     """
     encoding = json.detect_encoding(body)
     if not encoding.startswith("utf-8"):
