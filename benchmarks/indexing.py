@@ -4,8 +4,11 @@ repository."""
 
 import hashlib
 import itertools
+import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections import deque
@@ -56,6 +59,11 @@ LINKS = 30_000
     show_default=True,
     help="Also index a list of so many tiny files twice; 1000000 takes minutes and 3 GB.",
 )
+@click.option(
+    "--against",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A checkout of another commit: compare it with this one, and measure nothing else.",
+)
 @record.OUT
 def indexing(
     model_path: Path,
@@ -65,6 +73,7 @@ def indexing(
     pictures: int,
     rounds: int,
     lines: int,
+    against: Path | None,
     out: Path,
 ) -> None:
     """Measure how fast pictures become codes, and how fast a list in which nothing is new.
@@ -78,11 +87,24 @@ def indexing(
     the same cores it cannot reach 1: a picture costs the time of both. "of the cores' time" is
     against that sum. The figures are medians over the rounds.
 
+    With --against this checkout and another one take turns at the last way, a process each.
+
     \b
     Examples:
       python benchmarks/indexing.py
       python benchmarks/indexing.py --data data/abc.com --rounds 3 --lines 1000000
+      git worktree add ../before COMMIT && python benchmarks/indexing.py --against ../before
     """
+    if against:
+        order = {
+            "paths": [str(Path(path).resolve()) for path in _pictures(data, pictures)],
+            "model_path": str(find_model(model_path).resolve()),
+            "device": device,
+            "workers": workers,
+        }
+        values = _compared(order, [against, Path.cwd()], rounds)
+        click.echo(f"written: {record.save(out, 'indexing_against', values)}")
+        return
     model = Model.load(model_path, device, workers)
     with tempfile.TemporaryDirectory(prefix="efiss-") as folder:
         paths = _pictures(data, pictures)
@@ -171,6 +193,54 @@ def _decoded(model: Model, paths: list[str]) -> list[np.ndarray]:
         np.stack([pixels[(start + i) % len(pixels)] for i in range(BATCH_SIZE)])
         for start in range(0, len(pixels), BATCH_SIZE)
     ]
+
+
+# -- two commits ---------------------------------------------------------------------------------
+
+
+def _compared(order: dict, checkouts: list[Path], rounds: int) -> dict:
+    """Seconds and CPU seconds of the first and the second checkout, turn by turn, and how many
+    times as fast the second is: the median over the turns."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("turns.py")],
+            env=os.environ | {"PYTHONPATH": str(checkout.resolve()), "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for checkout in checkouts
+    ]
+    for process in processes:
+        assert process.stdin  # a pipe, as was asked for
+        print(json.dumps(order), file=process.stdin, flush=True)
+    turns = [[_turn(process) for process in processes] for _ in range(1 + rounds)]
+    taken = np.array(turns[1:])  # the first one to warm up
+    for process in processes:
+        process.communicate()
+    count = len(order["paths"])
+    for name, one in zip(("the other", "this one"), taken.swapaxes(0, 1), strict=True):
+        seconds, cpu = np.median(one, axis=0)
+        rate, each = count / seconds, 1e3 * cpu / count
+        click.echo(f"{name:10} {rate:8.1f} pictures/s   {each:6.2f} ms of a core each")
+    ratios = np.median(taken[:, 0] / taken[:, 1], axis=0)
+    click.echo(
+        f"this one is {ratios[0]:.2f} times as fast, by the time of the cores {ratios[1]:.2f}"
+    )
+    return {
+        "pictures": count,
+        "workers": order["workers"],
+        "device": order["device"],
+        "times_as_fast": round(ratios[0], 3),
+        "times_as_fast_by_cpu": round(ratios[1], 3),
+        "seconds_and_cpu_seconds": taken.round(4).tolist(),
+    }
+
+
+def _turn(process: subprocess.Popen) -> list[float]:
+    assert process.stdin and process.stdout
+    print(file=process.stdin, flush=True)
+    return json.loads(process.stdout.readline())
 
 
 # -- a list in which nothing is new --------------------------------------------------------------

@@ -7,6 +7,7 @@ The file format is TorchScript, and so are the reference and the fallback.
 import dataclasses
 import functools
 import logging
+import os
 import sys
 from queue import SimpleQueue
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from machine.container import available_cores
 from machine.errors import Problem
 from machine.settings import ENGINE
 
@@ -99,11 +101,15 @@ class OpenVINO:
     """The program as OpenVINO compiles it for this machine's CPU, in float32.
 
     threads: how many may call it at the same time, one core each; more of them wait for one
-    another.  Raises ImportError, and what its converter raises.
+    another.  With one it computes in the calling thread; with more it has threads of its own, and
+    a process that is forked later cannot use it.
+    Raises ImportError, and what its converter raises.
     """
 
     def __init__(self, program: Program, threads: int):
         ov = _openvino()
+        threads = min(threads, available_cores())
+        self._home = os.getpid() if threads > 1 else None
         self.name = f"OpenVINO {ov.__version__.partition('-')[0]}"
         graph = _graph(ov, program.parts)
         self._idle = {
@@ -123,10 +129,14 @@ class OpenVINO:
         return [np.concatenate(part) for part in zip(*groups, strict=True)]
 
     def _run(self, group: np.ndarray) -> list[np.ndarray]:
+        if self._home not in (None, os.getpid()):
+            raise RuntimeError(
+                "a model for several threads cannot be used in a fork: load it there"
+            )
         idle = self._idle[len(group)]
         request = idle.get()
         try:
-            request.infer([group])  # in the calling thread, with the interpreter lock let go
+            request.infer([group])  # lets go of the interpreter lock
             return [np.array(tensor.data, np.float32) for tensor in request.output_tensors]
         finally:
             idle.put(request)

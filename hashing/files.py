@@ -1,8 +1,9 @@
 """Files -> codes, on all cores.
 
 Worker threads look at files (read, look up, decode) and hash whole batches of what has no code yet.
-Pillow and torch let go of the interpreter lock while they work, so threads keep all cores busy
-without copying pictures or loading the model once a process; on a GPU the same threads feed it.
+Pillow and the engine let go of the interpreter lock while they work, so threads keep the cores busy
+without copying pictures or loading the model once a process: on two cores, processes that decode
+are no faster.  On a GPU the same threads feed it.
 """
 
 import dataclasses
@@ -58,8 +59,8 @@ def hash_files(
 ) -> Iterator[Hashed]:
     """Hash files in parallel; yields one `Hashed` per path, in the order of `paths`.
 
-    paths: files of this machine, or URLs (see `remote`).  workers: threads.  batch_size: files a
-    thread looks at in one go, and the model's batch.
+    paths: files of this machine, or URLs (see `remote`).  model: loaded for as many threads.
+    workers: threads.  batch_size: files a thread looks at in one go, and the model's batch.
     known: the code of a digest, when it was computed before; called from the threads.  Where it
     answers with the codes that were yielded, files of the same bytes are hashed once.
     The caller sets `torch.set_num_threads(1)` for its process: the parallelism is the workers', and

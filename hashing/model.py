@@ -201,7 +201,8 @@ class Model:
     def load(cls, path: str | Path, device: str = "cpu", threads: int = 1) -> "Model":
         """Open `path` (a .pt file with its sidecar beside it, or a folder that holds them).
 
-        device: `cpu` or `cuda:N`.  threads: how many will call it at the same time.
+        device: `cpu` or `cuda:N`.  threads: how many will call it at the same time; with more than
+        one, a process that is forked later cannot use it.
         The digest of the file and the number of its outputs are checked against the sidecar.
         Raises ModelError, or EngineError where EFISS_ENGINE names an engine that cannot run it.
         """

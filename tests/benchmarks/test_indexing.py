@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from benchmarks import indexing
 from tests.drawing import draw
 from tests.pictures import encoded
+from tests.running import ROOT
 
 
 @pytest.fixture
@@ -16,7 +18,8 @@ def run(tmp_path, tiny_models):
         given = ["--model_path", str(tiny_models[0]), "--out", str(tmp_path / "out")]
         done = CliRunner().invoke(indexing.indexing, [*given, "--rounds", "2", *arguments])
         assert done.exit_code == 0, done.output
-        return done.output, json.loads((tmp_path / "out/indexing.json").read_text())
+        (result,) = (tmp_path / "out").glob("*.json")
+        return done.output, json.loads(result.read_text())
 
     return run
 
@@ -52,6 +55,13 @@ def test_takes_the_demo_s_photographs_and_indexes_a_list_again(run):
     assert result["nothing_new"]["stat_seconds"] > 0
     assert result["nothing_new"]["again_seconds"] > 0
     assert "1,500 lines" in output
+
+
+def test_two_checkouts_take_turns(run, data):
+    output, result = run("--data", str(data), "--against", str(ROOT))
+    assert np.array(result["seconds_and_cpu_seconds"]).shape == (2, 2, 2)
+    assert result["pictures"] == 5 and result["times_as_fast"] > 0
+    assert "this one is" in output
 
 
 def test_a_folder_without_pictures(tmp_path, tiny_models):

@@ -2,6 +2,7 @@
 back on that."""
 
 import logging
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -221,6 +222,16 @@ if __name__ == "__main__":
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_fork_of_what_has_threads_of_its_own_is_refused_and_does_not_hang(
+    model_path, monkeypatch
+):
+    shared, home = Model.load(model_path, threads=2), os.getpid()
+    assert shared.outputs(noise(shared, 1)).shape == (1, 320)
+    monkeypatch.setattr(os, "getpid", lambda: home + 1)
+    with pytest.raises(RuntimeError, match="load it there"):
+        shared.outputs(noise(shared, 1))
 
 
 def answer(end: Connection, model: Model | str) -> None:
