@@ -43,9 +43,8 @@ def test_what_is_refused_is_passed_on_word_by_word(served):
 
 
 def test_a_search_may_have_32_mb_and_no_byte_more(served):
-    wide = b'{"code": "%016d"}' % 0
-    filled = wide[:-1].ljust(LARGEST_QUERY - 1) + b"}"
-    assert served.admin.post("/api/search", content=filled).status_code == 200
+    filled = b'{"image": "'.ljust(LARGEST_QUERY - 2, b"A") + b'"}'
+    assert served.admin.post("/api/search", content=filled).json()["type"] != "too_large"
     refused = served.admin.post("/api/search", content=filled + b" ")
     assert (refused.status_code, refused.json()["type"]) == (413, "too_large")
     unannounced = served.admin.post("/api/search", content=iter([filled, b" "]))
