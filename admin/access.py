@@ -14,7 +14,7 @@ from limits.strategies import MovingWindowRateLimiter
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from admin.errors import Refusal
+from admin.errors import Refusal, busy
 from admin.settings import Settings
 
 WRONG_TOKENS = "10/minute"
@@ -48,9 +48,7 @@ def at_most(count: int, what: str) -> Callable[[], AsyncIterator[None]]:
 
     async def enter() -> AsyncIterator[None]:
         if rooms.locked():
-            raise Refusal(
-                503, "busy", f"too many {what} at once; ask again in a moment", {"Retry-After": "1"}
-            )
+            raise busy(f"too many {what} at once")
         async with rooms:
             yield
 

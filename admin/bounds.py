@@ -19,7 +19,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from admin.errors import Refusal
+from admin.errors import Refusal, busy
 
 MOST_CONNECTIONS = 500
 MOST_REFUSED = 100
@@ -174,8 +174,7 @@ class Bounded(H11Protocol):
         if len(self._refused) >= MOST_REFUSED:
             return transport.abort()
         self._refused.add(self)
-        message = "too many requests are being answered; ask again in a moment"
-        transport.write(_in_full(Refusal(503, "busy", message, {"Retry-After": "1"})))
+        transport.write(_in_full(busy("too many requests are being answered")))
         transport.write_eof()
         self.loop.call_later(1, transport.abort)  # by then the client has read it
 
@@ -218,7 +217,7 @@ class Bodies:
             if not await self._is_whole(scope, receive, body):
                 return  # the client has hung up
         except Refusal as refusal:
-            if _is_last(scope):
+            if _is_last(Headers(scope=scope)):
                 await _drain(receive)
             return await refusal.response()(scope, receive, send)
         else:
@@ -252,6 +251,8 @@ class Bodies:
             raise Refusal(
                 408, "too_slow", "the body did not come in time; ask again over a faster line"
             ) from None
+        except asyncio.CancelledError:
+            raise busy("the service is being stopped") from None
         finally:
             self._growing.pop(limit, None)
 
@@ -262,8 +263,7 @@ class Bodies:
         while self._held > MOST_HELD and self._growing:
             limit, (begun, body) = next(iter(self._growing.items()))
             if now - begun < SAFE_SECONDS:
-                message = "too many large requests at once; ask again in a moment"
-                raise Refusal(503, "busy", message, {"Retry-After": "1"})
+                raise busy("too many large requests at once")
             del self._growing[limit]
             self._held -= len(body)
             body.clear()
@@ -275,10 +275,9 @@ def _too_large(most: int) -> Refusal:
     return Refusal(413, "too_large", f"the request may have {most} bytes")
 
 
-def _is_last(scope: Scope) -> bool:
-    """Whether the connection is closed after this request."""
-    is_old = scope.get("http_version") == "1.0"
-    return is_old or "close" in Headers(scope=scope).get("connection", "").lower()
+def _is_last(headers: Headers) -> bool:
+    """Whether the client sends its body without a word of ours, and has the connection closed."""
+    return "expect" not in headers and "close" in headers.get("connection", "").lower()
 
 
 async def _drain(receive: Receive) -> None:
@@ -292,10 +291,9 @@ async def _drain(receive: Receive) -> None:
 
 def _with_length(scope: Scope, length: int) -> Scope:
     """The scope of a request whose body has come whole, with its length among the headers."""
-    headers = [one for one in scope["headers"] if one[0] != b"transfer-encoding"]
-    if len(headers) < len(scope["headers"]):
-        headers.append((b"content-length", str(length).encode()))
-    return {**scope, "headers": headers}
+    lengths = (b"content-length", b"transfer-encoding")
+    headers = [header for header in scope["headers"] if header[0] not in lengths]
+    return {**scope, "headers": [*headers, (b"content-length", str(length).encode())]}
 
 
 def _handed_on(body: bytearray, receive: Receive) -> Receive:

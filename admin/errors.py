@@ -22,6 +22,11 @@ class Refusal(Exception):
         return _answer(self.status, self.kind, str(self), self.headers, **self.more)
 
 
+def busy(reason: str) -> Refusal:
+    """The refusal of what could be answered at another moment."""
+    return Refusal(503, "busy", f"{reason}; ask again in a moment", {"Retry-After": "1"})
+
+
 def add_to(app: FastAPI) -> None:
     """Have all errors of the app answered in one form: code, type, message."""
 
