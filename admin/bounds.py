@@ -245,7 +245,7 @@ class Bodies:
                     if len(body) > LARGEST_BODY:
                         self._growing[limit] = (begun, body)
                         self._make_room()
-                    if not message["more_body"]:
+                    if not message.get("more_body", False):
                         return True
         except TimeoutError:
             raise Refusal(

@@ -27,6 +27,8 @@ class Settings:
     this machine."""
     datalake: Path | None
     """The folder of shops that a reindex lists first; None: it takes the list as it is."""
+    follow_links: bool
+    """Whether links may lead out of the catalogue's folders."""
     database: Path
     """The list of image paths."""
     models: Path
@@ -52,6 +54,7 @@ class Settings:
             index_root=index_root,
             token=token,
             datalake=settings.DATALAKE.value(),
+            follow_links=settings.LINKS.value() == "on",
             database=settings.DATABASE.value(),
             models=shipped.found(settings.MODELS.value()),
             config=config,

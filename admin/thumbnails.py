@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import time
+from pathlib import Path
 from urllib.parse import parse_qs
 
 from anyio import CapacityLimiter, to_thread
@@ -63,6 +64,8 @@ def router(settings: Settings) -> APIRouter:
         def answer() -> Response:
             if opened(settings.index, version).row(path) is None:
                 raise Refusal(404, "unknown_path", "the version has no picture with this path")
+            if not (settings.follow_links or remote.is_remote(path)):
+                _check_links(path, settings.datalake)
             return _answer(path, known, most_pixels)
 
         return await to_thread.run_sync(answer, limiter=limiter)
@@ -76,6 +79,23 @@ def _asked(query: bytes) -> tuple[str, str | None]:
     if "path" not in fields:
         raise Refusal(400, "no_path", "say which picture: ?path=…, as answers spell it")
     return fields["path"][0], fields.get("version", [None])[0]
+
+
+def _check_links(path: str, datalake: Path | None) -> None:
+    """Refuse a file outside the catalogue's folders, which are the datalake or, for what does not
+    lie there, the folder that holds the picture's."""
+    try:
+        folder, real = Path(os.path.abspath(path)).parent, os.path.realpath(path)
+        above = folder if folder.parent == folder.parent.parent else folder.parent
+        if datalake is not None and folder.is_relative_to(os.path.abspath(datalake)):
+            above = datalake
+        if not Path(real).is_relative_to(os.path.realpath(above)):
+            raise _not_shown(
+                "it is a link that leads out of the catalogue's folders; EFISS_FOLLOW_LINKS=on "
+                "allows that"
+            )
+    except (OSError, ValueError) as error:  # a path that no file can have
+        raise _not_shown(getattr(error, "strerror", None) or str(error)) from None
 
 
 def _answer(path: str, known: str, most_pixels: int) -> Response:

@@ -115,7 +115,9 @@ def _seconds(when) -> float | None:
 
 def _read(url: str) -> bytes | str:
     try:
-        return _with_retries(lambda: _content(url))
+        if (size := _size(url)) > MOST_FILE_BYTES:
+            return too_large(size)
+        return _with_retries(lambda: _file_system(_scheme(url)).cat_file(url))
     except FileNotFoundError:
         return "No such file"
     except MemoryError:
@@ -130,16 +132,13 @@ def too_large(size: int) -> str:
     return f"Too large: {size / 1e6:.1f} MB, the limit is {MOST_FILE_BYTES / 1e6:g}"
 
 
-def _content(url: str) -> bytes | str:
-    """The file's bytes, or why they are not read: asked for its size first."""
-    system = _file_system(_scheme(url))
+def _size(url: str) -> int:
+    """Bytes of the file, 0 where that is not told."""
     try:
-        size = system.info(url).get("size")
+        size = _file_system(_scheme(url)).info(url).get("size")
     except Exception:  # fetching it will tell the reason
-        size = None
-    if isinstance(size, int) and size > MOST_FILE_BYTES:
-        return too_large(size)
-    return system.cat_file(url)
+        return 0
+    return size if isinstance(size, int) else 0
 
 
 def _with_retries(ask: Callable):

@@ -288,6 +288,12 @@ DATALAKE: Setting[Path | None] = Setting(
     "folder of shops that a reindex lists first; without it the list is taken as it is",
     _nothing,
 )
+LINKS = Setting(
+    "EFISS_FOLLOW_LINKS",
+    _choice("on", "off"),
+    "off",
+    "whether thumbnails show files that links lead to outside the catalogue's folders",
+)
 DATABASE = Setting("EFISS_DATABASE", _PATH, "database_info.txt", "the list of image paths")
 MODELS = Setting(
     "EFISS_MODELS",
@@ -301,8 +307,8 @@ SERVE = (PORT, HOST, WORKERS, BATCH, BATCH_DELAY, HEAP, PIXELS, ENGINE, ACCESS_L
 """What `efiss serve` goes by."""
 SEARCH = (BACKEND, MILVUS_URI, MILVUS_TOKEN)
 """What says where versions are searched; read by `searcher.milvus.place`."""
-ADMIN = (ADMIN_PORT, ADMIN_HOST, ADMIN_TOKEN, ADMIN_TOKEN_FILE, SERVICE_URL, DATALAKE, DATABASE,
-         MODELS)  # fmt: skip
+ADMIN = (ADMIN_PORT, ADMIN_HOST, ADMIN_TOKEN, ADMIN_TOKEN_FILE, SERVICE_URL, DATALAKE, LINKS,
+         DATABASE, MODELS)  # fmt: skip
 """What `efiss admin` goes by beside those."""
 TABLE: tuple[Setting, ...] = (*SERVE, *SEARCH, INDEX, *ADMIN)
 

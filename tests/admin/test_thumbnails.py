@@ -112,6 +112,43 @@ def test_names_that_are_not_utf8_travel_as_their_bytes(shop):
     assert shop.refused(os.fsdecode(b"data/caf\xe8_1.jpg"))[0] == 404
 
 
+@pytest.mark.parametrize("datalake", [None, "data"])
+@pytest.mark.parametrize("allowed", [None, "off", "on"])
+def test_no_link_leads_out_of_the_catalogues_folders(
+    tmp_path, monkeypatch, publish_version, datalake, allowed
+):
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"EFISS_DATALAKE": datalake, "EFISS_FOLLOW_LINKS": allowed}.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    for folder in ("disk/abc.com", "outside"):
+        (tmp_path / folder).mkdir(parents=True)
+    Path("data").symlink_to("disk")  # a folder of the catalogue may be a link itself
+    inside = put("data/abc.com/1.jpg", TALL)
+    put("outside/1.jpg", TALL)
+    links = {
+        "data/abc.com/same.jpg": ("1.jpg", True),
+        "data/abc.com/file.jpg": ("../../outside/1.jpg", False),
+        "data/xyz.com": ("../outside", False),
+        "data/abc.com/around.jpg": (tmp_path / "disk/abc.com/1.jpg", True),
+    }
+    for link, (target, _) in links.items():
+        Path(link).symlink_to(target)
+    wanted = {
+        f"{link}/1.jpg" if link.endswith(".com") else link: ok for link, (_, ok) in links.items()
+    }
+    settings = Settings.from_environment(Path("index"), Path("efiss.toml"))
+    with TestClient(create_app(settings), base_url="http://127.0.0.1") as client:
+        shop = Shop(client, publish_version)
+        shop.show(inside, *wanted)
+        for path, is_inside in {inside: True, **wanted}.items():
+            if is_inside or allowed == "on":
+                assert shop.picture(path).size == (142, 320), path
+            else:
+                status, kind, message = shop.refused(path)
+                assert (status, kind) == (404, "no_thumbnail")
+                assert "EFISS_FOLLOW_LINKS=on" in message and str(tmp_path) not in message
+
+
 def test_what_cannot_be_shown_says_why(shop):
     Path("data/broken.jpg").write_bytes(encoded(draw(1, 1))[:9000])
     Path("data/text.jpg").write_text("no picture")

@@ -176,6 +176,7 @@ def settings_in(folder: Path) -> Settings:
         index_root=folder,
         token=None,
         datalake=None,
+        follow_links=False,
         database=folder / "database_info.txt",
         models=folder,
         config=folder / "efiss.toml",
