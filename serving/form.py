@@ -12,7 +12,16 @@ _TYPE = b"multipart/form-data"
 _BOUNDARY = re.compile(
     rb";\s*boundary=\"?([0-9A-Za-z'()+_,./:=?-]{1,70})\"?\s*(;|$)", re.IGNORECASE
 )
-_NAME = re.compile(rb";\s*name=\"?([^\";\r\n]*)", re.IGNORECASE)
+_NAME = re.compile(
+    rb"^content-disposition:[ \t]*form-data[ \t]*;(?:[^\r\n]*;)?[ \t]*name=\"?([^\";\r\n]+)",
+    re.IGNORECASE | re.MULTILINE,
+)
+# TorchServe answers 500 to every other one.
+_ENCODED = re.compile(
+    rb"^content-transfer-encoding:[ \t]*(?!(7bit|8bit|binary)\s)"
+    rb"|charset=\"?(?!(utf-?8|us-ascii|iso-8859-1)[\"\s;])",
+    re.IGNORECASE | re.MULTILINE,
+)
 _END_OF_HEADERS = re.compile(rb"\n\r?\n")
 
 
@@ -43,8 +52,14 @@ def refused_form(request: Request) -> Answer | None:
             )
         if b"multipart/" in headers[: end.start()].lower():
             return _bad_form("has a part that is a form itself")
+        if _ENCODED.search(headers, 0, end.end()):
+            return _bad_form(
+                "has a part in an encoding; send its bytes as they are, texts in UTF-8"
+            )
         found = _NAME.search(headers, 0, end.start())
-        name = bytes(found[1]) if found else b""
+        if found is None:
+            return _bad_form("has a part without a name; let an HTTP library write the parts")
+        name = bytes(found[1])
         if name in names:  # TorchServe would hand on the last one alone
             return _bad_form("has two parts of one name; separate names of shops by commas")
         names.add(name)

@@ -54,7 +54,7 @@ def _methods_of_search(path: bytes) -> tuple[bytes, ...]:
         return (b"GET", b"HEAD", b"OPTIONS")
     if path.startswith(b"/predictions/"):
         return (b"POST", b"PUT", b"GET", b"OPTIONS")
-    return (b"OPTIONS",) if path in (b"/", b"*") else ()
+    return (b"OPTIONS",) if path == b"/" else ()
 
 
 def _methods_of_metrics(path: bytes) -> tuple[bytes, ...]:
