@@ -21,7 +21,7 @@ from soak_pictures import large_photograph
 from soak_report import Storm, budgets, figures, show
 from soak_requests import Hostile, draw
 from soak_sending import Outcome, Place, Question, answer_of, ask_on, send, send_all
-from soak_watch import Watch
+from soak_watch import Reading, Watch
 
 from efiss_client import Client
 from machine import settings
@@ -112,11 +112,11 @@ def soak(
         watch.rest(REST_SECONDS)
         if replay is not None:
             return _replay(place, watch, drawn(replay), out)
-        before = _python_mb(watch)
+        before = _python(watch)
         watch.have_to_stay()
         storm = _weathered(place, watch, drawn, requests, minutes * 60, questions, out)
         watch.rest(REST_SECONDS)
-        storm.python_mb = before, _python_mb(watch)
+        storm.python = before, _python(watch)
         storm.java_bound_mb = watch.java_bound_mb()
         storm.peaks, storm.lost = list(watch.peaks.values()), list(watch.lost.values())
     found = budgets(storm, within)
@@ -318,9 +318,8 @@ def _replay(place: Place, watch: Watch, hostile: Hostile, out: Path) -> None:
         raise SystemExit(1)
 
 
-def _python_mb(watch: Watch) -> float:
-    """What the Python processes hold that have to stay."""
-    return sum(one.own_mb for one in watch.read() if one.role != "java")
+def _python(watch: Watch) -> list[Reading]:
+    return [one for one in watch.read() if one.role != "java"]
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ class Storm:
     lost: list[tuple[float, str]] = dataclasses.field(default_factory=list)
     """When a process was gone that had to stay, and its role."""
     java_bound_mb: float | None = None
-    python_mb: tuple[float, float] = (0.0, 0.0)
-    """What the Python processes held, before and after."""
+    python: tuple[list[Reading], list[Reading]] = ([], [])
+    """The Python processes, before and after."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,7 @@ def budgets(storm: Storm, within: float) -> list[Budget]:
 def _of_memory(storm: Storm) -> list[Budget]:
     by_peak = sorted(storm.peaks, key=lambda one: one.peak_mb)
     python = [one for one in by_peak if one.role != "java"][-1]
-    before, after = storm.python_mb
+    before, after = (sum(one.own_mb for one in readings) for readings in storm.python)
     most = before * MOST_GROWTH + GROWTH_SLACK_MB
     found = [
         Budget(
@@ -103,6 +103,7 @@ def _of_memory(storm: Storm) -> list[Budget]:
             f"{most:.0f} MB",
             f"{after:.0f} MB, before {before:.0f} MB",
             after <= most,
+            _grown(*storm.python),
         ),
     ]
     for one in [one for one in by_peak if one.role == "java"][-1:]:
@@ -111,6 +112,13 @@ def _of_memory(storm: Storm) -> list[Budget]:
             Budget("Java", f"{bound:.0f} MB", f"{one.peak_mb:.0f} MB", one.peak_mb <= bound)
         )
     return found
+
+
+def _grown(before: list[Reading], after: list[Reading]) -> str:
+    held = {one.pid: one.own_mb for one in before}
+    return ", ".join(
+        f"{one.role} {one.pid}: {held.get(one.pid, 0):.0f} to {one.own_mb:.0f} MB" for one in after
+    )
 
 
 def _of_processors(storm: Storm) -> Budget:
@@ -168,6 +176,7 @@ def figures(storm: Storm, found: list[Budget]) -> dict:
         "kinds": _by_kind(storm),
         "good": {"before": _latencies(storm.quiet), "in the storm": _latencies(storm.asked)},
         "processes": [vars(one) for one in storm.peaks],
+        "python": [[vars(one) for one in readings] for readings in storm.python],
         "budgets": [vars(one) for one in found],
     }
 

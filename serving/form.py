@@ -12,10 +12,12 @@ _TYPE = b"multipart/form-data"
 _BOUNDARY = re.compile(
     rb";\s*boundary=\"?([0-9A-Za-z'()+_,./:=?-]{1,70})\"?\s*(;|$)", re.IGNORECASE
 )
-_NAME = re.compile(
-    rb"^content-disposition:[ \t]*form-data[ \t]*;(?:[^\r\n]*;)?[ \t]*name=\"?([^\";\r\n]+)",
+_VALUE = rb"(?:\"(?:[^\"\\\r\n]|\\.)*\"|[^\";\s]*)"
+_DISPOSITION = re.compile(
+    rb"^content-disposition:[ \t]*form-data((?:[ \t]*;[ \t]*[\w*-]+=" + _VALUE + rb")*)[ \t;]*\r?$",
     re.IGNORECASE | re.MULTILINE,
 )
+_NAME = re.compile(rb";[ \t]*name=(" + _VALUE + rb")", re.IGNORECASE)
 # TorchServe answers 500 to every other one.
 _ENCODED = re.compile(
     rb"^content-transfer-encoding:[ \t]*(?!(7bit|8bit|binary)\s)"
@@ -56,10 +58,11 @@ def refused_form(request: Request) -> Answer | None:
             return _bad_form(
                 "has a part in an encoding; send its bytes as they are, texts in UTF-8"
             )
-        found = _NAME.search(headers, 0, end.start())
+        found = _DISPOSITION.search(headers, 0, end.end())
+        found = found and _NAME.search(found[1])
         if found is None:
             return _bad_form("has a part without a name; let an HTTP library write the parts")
-        name = bytes(found[1])
+        name = bytes(found[1]).strip(b'"')
         if name in names:  # TorchServe would hand on the last one alone
             return _bad_form("has two parts of one name; separate names of shops by commas")
         names.add(name)

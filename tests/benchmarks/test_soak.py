@@ -23,6 +23,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\
 FAILED, SILENT = (
     Outcome(3, "form", *what, start=0, end=1) for what in (((500,), False), ((), True))
 )
+WORKER, LARGER = (Reading(2, "worker", 400, 500, own) for own in (300, 351))
 IN_TIME, RIGHTLY = "good questions answered in time", "good questions answered rightly"
 
 
@@ -113,9 +114,9 @@ def calm() -> Storm:
         quiet=[Asked(0, 0.1, None)],
         asked=[Asked(at, 0.1, None) for at in range(10)],
         cpu_seconds=1,
-        peaks=[Reading(1, "java", 900, 1000, 900), Reading(2, "worker", 400, 500, 300)],
+        peaks=[Reading(1, "java", 900, 1000, 900), WORKER],
         java_bound_mb=2000,
-        python_mb=(300, 310),
+        python=([WORKER], [WORKER]),
     )
 
 
@@ -135,7 +136,7 @@ def test_a_calm_storm_breaks_no_budget():
         ({"asked": []}, IN_TIME, ""),
         ({"lost": [(7.5, "worker")]}, "processes lost", "7 kind7"),
         ({"peaks": [Reading(2, "worker", 9, 1001, 9)]}, "largest Python process", "worker"),
-        ({"python_mb": (300, 351)}, "Python afterwards", ""),
+        ({"python": ([WORKER], [LARGER])}, "Python afterwards", "worker 2: 300 to 351 MB"),
         ({"java_bound_mb": 900}, "Java", ""),
         ({"cpu_seconds": 8}, "processors' time of a hostile request", ""),
         ({"outcomes": [FAILED]}, "answers of 5xx other than 503", "3 form"),

@@ -191,8 +191,10 @@ REFUSED = {
                                        b"boundary=b\r\n"), 400, "bad_form"),
     "a form in a form": (form(2, b"Content-Type: multipart/mixed; boundary=b\r\n"),
                          400, "bad_form"),
-    "a part without a name": (request(b"--b\r\nContent-Disposition: file;name=a\r\n\r\n--b--\r\n",
-                              b"Content-Type: multipart/form-data;boundary=b\r\n"), 400, "bad_form"),
+    "a part without a name": (request(
+        b"--b\r\nContent-Disposition: file; name=a\r\n\r\n--b--\r\n",
+        b"Content-Type: multipart/form-data;boundary=b\r\n"), 400, "bad_form"),
+    "a part with half a parameter": (form(1, name=b'data"; fi; filename="b'), 400, "bad_form"),
     "a part in base64": (form(1, b"Content-Transfer-Encoding: base64\r\n"), 400, "bad_form"),
     "a part in another alphabet": (form(1, b"Content-Type: text/plain; charset=nonsense\r\n"),
                                    400, "bad_form"),
