@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
@@ -49,7 +49,7 @@ class Hashed:
 
 
 def hash_files(
-    paths: list[str],
+    paths: Sequence[str],
     model: Model,
     *,
     workers: int,
@@ -70,7 +70,7 @@ def hash_files(
     remote.check(paths)
     in_hand = _InHand(known)
 
-    def look(chunk: list[str]) -> list[_Looked]:
+    def look(chunk: Sequence[str]) -> list[_Looked]:
         return [
             _look(path, data, model, max_pixels, in_hand)
             for path, data in zip(chunk, read_files(chunk), strict=True)

@@ -2,13 +2,13 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from hashing import remote
 from machine.settings import MOST_FILE_BYTES
 
 
-def read_files(paths: list[str]) -> Iterator[bytes | str]:
+def read_files(paths: Sequence[str]) -> Iterator[bytes | str]:
     """The bytes of every file, or the reason why they cannot be had; those of too large a file are
     not read.  Files of this machine are read as they are taken, remote ones all at once."""
     fetched = iter(remote.read([path for path in paths if remote.is_remote(path)]))

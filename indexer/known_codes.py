@@ -80,7 +80,8 @@ class KnownCodes:
         self._rejected = Table(root / FOLDER / f"rejected-{decides}", _REASON)
         self._files = Table(root / FOLDER / "files", _FILE)
         self._codes = Table(root / FOLDER / model_key, _code_of(code_bytes))
-        self._folder = os.fsencode(os.getcwd())
+        self.code_bytes = code_bytes
+        self._folder = os.path.join(os.fsencode(os.getcwd()), b"")
         self.code_of = self._codes.get
 
     def look_up(self, paths: list[str], workers: int) -> Known:
@@ -91,12 +92,16 @@ class KnownCodes:
         sizes, stamps = looks.T
         is_file &= (files["size"] == sizes) & (files["stamp"] == stamps) & (stamps != NO_STAMP)
         digests = files["digest"].copy()  # not a view, which would keep the rest
+        del files
         is_code, records = self._codes.find(digests)
         codes = records["code"].copy()
-        is_rejected, records = self._rejected.find(digests)
+        rest = np.flatnonzero(is_file & ~is_code)
+        is_rejected, records = self._rejected.find(digests[rest])
         rejected = {
-            row: records["reason"][row].decode(errors="replace")
-            for row in np.flatnonzero(is_file & is_rejected & ~is_code).tolist()
+            row: reason.decode(errors="replace")
+            for row, reason in zip(
+                rest[is_rejected].tolist(), records["reason"][is_rejected], strict=True
+            )
         }
         return Known(looks, is_file & is_code, digests, codes, rejected)
 
@@ -132,7 +137,8 @@ class KnownCodes:
         self._files.merge()
 
     def _key(self, path: str) -> bytes:
-        whole = os.path.join(self._folder, os.fsencode(path))  # leaves an absolute path as it is
+        name = os.fsencode(path)
+        whole = name if name.startswith(b"/") else self._folder + name
         return hashlib.blake2b(whole, digest_size=16).digest()
 
 
@@ -149,9 +155,10 @@ def look(paths: list[str], workers: int) -> np.ndarray:
     looks = np.full((len(paths), 2), NO_STAMP, np.int64)
 
     def look_at(start: int) -> None:
-        for row, path in enumerate(paths[start : start + _AT_A_TIME], start):
-            if not remote.is_remote(path):
-                looks[row] = _look(path)
+        some = paths[start : start + _AT_A_TIME]
+        looks[start : start + _AT_A_TIME] = [
+            (NO_STAMP, NO_STAMP) if remote.is_remote(path) else _look(path) for path in some
+        ]
 
     with ThreadPoolExecutor(workers) as pool:
         for _ in pool.map(look_at, range(0, len(paths), _AT_A_TIME)):

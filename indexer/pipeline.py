@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -17,11 +17,16 @@ from hashing.model import Model, find_model
 from hashing.picture import limits
 from indexer.catalogue import Catalogue, read_catalogue
 from indexer.known_codes import KnownCodes
+from machine.arrays import kept_rows, mapped, scratch
 from machine.errors import Problem
 from machine.files import write_whole
 from searcher.index import Index
+from searcher.paths import Paths, Texts
 from searcher.publish import Contents, holds, publish, rejected_csv
 from searcher.version import Manifest, read_manifest
+
+LOOKED_UP_AT_ONCE = 1 << 21
+"""Rows: all that is known is read once for so many."""
 
 
 class IndexingError(Problem):
@@ -114,8 +119,7 @@ def index_catalogue(order: Order, progress: Progress = lambda done, total: None)
 def _index(order: Order, progress: Progress) -> Summary:
     _check_number(order)
     catalogue = read_catalogue(order.database, order.index_root)
-    paths = [os.fsdecode(path) for piece in catalogue.paths.pieces() for path in piece]
-    remote.check(paths)
+    remote.check(os.fsdecode(path) for piece in catalogue.paths.pieces() for path in piece)
     engine = _engine(order)
     # Of a cluster's GPUs this machine need not have one.
     device = "cpu" if order.engine == "ray" else order.device
@@ -132,10 +136,11 @@ def _index(order: Order, progress: Progress) -> Summary:
             limits(order.max_pixels),
         )
         progress(0, len(catalogue.paths))
-        rows = _known_rows(paths, known, order)
-        hash_rest = functools.partial(engine, model=model, known=known.code_of)
-        _hash_the_rest(rows, hash_rest, known, progress)
-        return _publish(catalogue, rows, model, order, version, alike)
+        with scratch(order.index_root) as codes:
+            rows = _known_rows(catalogue.paths, known, codes, order)
+            hash_rest = functools.partial(engine, model=model, known=known.code_of)
+            _hash_the_rest(rows, hash_rest, known, progress)
+            return _publish(catalogue, rows, model, order, version, alike)
 
 
 def _check_number(order: Order) -> None:
@@ -181,55 +186,80 @@ def _engine(order: Order) -> Engine:
 
 @dataclasses.dataclass
 class _Rows:
-    """What became of the catalogue's pictures, row i of paths[i]."""
+    """What became of the catalogue's pictures, row i of paths[i], and of the rest: those that no
+    earlier run knew, in ascending order."""
 
-    paths: list[str]
-    looks: np.ndarray
-    """int64 [n, 2], size and stamp."""
-    unchanged: np.ndarray
-    """bool [n]: whether the code is that of an earlier run."""
-    computed: np.ndarray
-    """bool [n]: whether it was hashed now."""
+    paths: Paths
+    codes: BinaryIO
+    """A scratch file, code_bytes of every row: the code, the longer one behind it."""
+    code_bytes: int
     digests: np.ndarray
-    """uint8 [n, 32], of the content, where it was read now."""
-    codes: np.ndarray
-    """uint8 [n, code bytes], the longer code behind the code."""
+    """uint64 [n], how the digest of the content begins; arbitrary of those that were rejected."""
+    rest: np.ndarray
+    """int64 [r], their rows."""
+    looks: np.ndarray
+    """int64 [r, 2], their sizes and stamps."""
+    computed: np.ndarray
+    """bool [r]: whether the code was computed now."""
     rejected: dict[int, str]
     """row -> reason, of pictures without a code."""
 
+    @property
+    def packed(self) -> np.ndarray:
+        """The codes uint8 [n, code bytes]; arbitrary of those that were rejected."""
+        self.codes.seek(0, os.SEEK_END)
+        return mapped(self.codes, np.uint8, self.code_bytes)
 
-def _known_rows(paths: list[str], known: KnownCodes, order: Order) -> _Rows:
+
+def _known_rows(paths: Paths, known: KnownCodes, codes: BinaryIO, order: Order) -> _Rows:
     """The rows, with the codes of files that look as they did when their content was hashed, and
     the reasons of those that were rejected."""
-    now = known.look_up(paths, order.workers)
-    rejected = {} if order.trust_content else now.rejected
-    unchanged = now.found & (not order.trust_content)
-    computed = np.zeros_like(unchanged)
-    return _Rows(paths, now.looks, unchanged, computed, now.digests, now.codes, rejected)
+    digests = np.empty(len(paths), np.uint64)
+    rest, looks = [np.empty(0, np.int64)], [np.empty((0, 2), np.int64)]
+    rejected: dict[int, str] = {}
+    start = 0
+    for piece in paths.pieces(LOOKED_UP_AT_ONCE):
+        now = known.look_up([os.fsdecode(path) for path in piece], order.workers)
+        is_done = now.found & (not order.trust_content)
+        if not order.trust_content:
+            is_done[list(now.rejected)] = True
+            rejected |= {start + row: reason for row, reason in now.rejected.items()}
+        own = np.flatnonzero(~is_done)
+        rest.append(start + own)
+        looks.append(now.looks[own])
+        codes.write(now.codes.data)
+        digests[start : start + len(piece)] = now.digests[:, :8].view(np.uint64)[:, 0]
+        start += len(piece)
+    codes.flush()
+    rows = np.concatenate(rest)
+    computed = np.zeros(len(rows), bool)
+    return _Rows(
+        paths, codes, known.code_bytes, digests, rows, np.concatenate(looks), computed, rejected
+    )
 
 
 def _hash_the_rest(rows: _Rows, engine: Engine, known: KnownCodes, progress: Progress) -> None:
-    is_done = rows.unchanged.copy()
-    is_done[list(rows.rejected)] = True
-    rest = np.flatnonzero(~is_done).tolist()
-    done = len(rows.paths) - len(rest)
+    done = len(rows.paths) - len(rows.rest)
     if done:
         progress(done, len(rows.paths))
     try:
-        for row, hashed in zip(rest, engine([rows.paths[row] for row in rest]), strict=True):
+        hashing = engine(Texts(rows.paths, rows.rest))
+        for place, hashed in enumerate(hashing):
+            row = int(rows.rest[place])
             if hashed.code is None or hashed.digest is None:
                 rows.rejected[row] = str(hashed.reason)
                 if hashed.digest is not None:
                     known.keep_rejected(
-                        hashed.path, rows.looks[row], hashed.digest, rows.rejected[row]
+                        hashed.path, rows.looks[place], hashed.digest, rows.rejected[row]
                     )
             else:
-                known.keep(hashed.path, rows.looks[row], hashed.digest, hashed.code)
-                rows.codes[row] = np.frombuffer(hashed.code, np.uint8)
-                rows.digests[row] = np.frombuffer(hashed.digest, np.uint8)
-                rows.computed[row] = hashed.computed
+                known.keep(hashed.path, rows.looks[place], hashed.digest, hashed.code)
+                os.pwrite(rows.codes.fileno(), hashed.code, row * rows.code_bytes)
+                rows.digests[row] = np.frombuffer(hashed.digest, np.uint64, 1)[0]
+                rows.computed[place] = hashed.computed
             done += 1
             progress(done, len(rows.paths))
+        assert done == len(rows.paths)
     finally:
         known.flush()
     known.merge()
@@ -240,18 +270,21 @@ def _publish(
 ) -> Summary:
     """alike: versions of which the first that holds just this is taken, and nothing is built."""
     root, report = order.index_root, _rejected_report(order.index_root, version)
-    kept = np.ones(len(rows.paths), bool)
+    total = len(rows.paths)
+    kept = np.ones(total, bool)
     kept[list(rows.rejected)] = False
-    rejected = [(rows.paths[row], reason) for row, reason in sorted(rows.rejected.items())]
-    if not kept.any() or len(rejected) / len(kept) > order.max_rejected:
+    rejected = [
+        (os.fsdecode(rows.paths.raw(row)), why) for row, why in sorted(rows.rejected.items())
+    ]
+    if not kept.any() or len(rejected) / total > order.max_rejected:
         write_whole(report, rejected_csv(rejected))
-        raise IndexingError(_too_many(rejected, len(kept), order.max_rejected, report))
-    codes, fine_codes = split(rows.codes[kept])
+        raise IndexingError(_too_many(rejected, total, order.max_rejected, report))
+    codes, fine_codes = split(kept_rows(rows.packed, kept, root))
     contents = Contents(
         codes=codes,
         fine_codes=fine_codes if model.sidecar.fine_bits else None,
-        digests=rows.digests[:, :8][kept].view(np.uint64)[:, 0],
-        paths=[rows.paths[row] for row in np.flatnonzero(kept).tolist()],
+        digests=rows.digests[kept],
+        paths=rows.paths.kept(kept, root),
         rejected=rejected,
         model=find_model(order.model_path),
         model_name=model.sidecar.name,
@@ -259,7 +292,7 @@ def _publish(
         catalogue={
             "database": str(order.database),
             "sha256": catalogue.sha256,
-            "lines": len(catalogue.paths),
+            "lines": total,
         },
         index_mode=order.index_mode,
     )
@@ -269,15 +302,15 @@ def _publish(
     else:
         manifest = read_manifest(root / same)
     report.unlink(missing_ok=True)
-    read = kept & ~rows.unchanged & ~rows.computed
-    contents_of = rows.digests.view("V32")[:, 0]
-    duplicates = int(np.isin(contents_of[read], contents_of[rows.computed]).sum())
+    read = kept[rows.rest] & ~rows.computed
+    of_rest = rows.digests[rows.rest]
+    duplicates = int(np.isin(of_rest[read], of_rest[rows.computed]).sum())
     return Summary(
         manifest,
         same is None,
         rejected,
         computed=int(rows.computed.sum()),
-        unchanged=int(rows.unchanged.sum()),
+        unchanged=total - len(rows.rest),
         by_content=int(read.sum()) - duplicates,
         duplicates=duplicates,
         repeated_lines=catalogue.duplicates,

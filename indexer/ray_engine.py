@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from machine.errors import Problem
@@ -53,7 +53,7 @@ class EngineError(Problem):
 
 
 def hash_files(
-    paths: list[str],
+    paths: Sequence[str],
     model: Model,
     *,
     model_path: Path,
@@ -185,7 +185,7 @@ def _first_line(error: Exception) -> str:
 # -- the steps -----------------------------------------------------------------------------------
 
 
-def _tables(paths: list[str], batch_size: int) -> Iterator[pa.Table]:
+def _tables(paths: Sequence[str], batch_size: int) -> Iterator[pa.Table]:
     """row int64, path binary: what one task reads, some whole batches."""
     cpus = int(ray.cluster_resources().get("CPU", 1))
     batches = min(MOST_BATCHES, -(-len(paths) // (8 * cpus * batch_size)))
@@ -294,7 +294,7 @@ def _signed(batch: pa.Table, role: str) -> pa.Table:
 # -- what comes back -----------------------------------------------------------------------------
 
 
-def _results(dataset: ray.data.Dataset, paths: list[str]) -> Iterator[Hashed]:
+def _results(dataset: ray.data.Dataset, paths: Sequence[str]) -> Iterator[Hashed]:
     """What every row has become, in order; those whose bytes another row hashes not complete."""
     processes: dict[str, set] = {"decoder": set(), "hasher": set()}
     for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):

@@ -39,6 +39,19 @@ def pieces(array: np.ndarray) -> Iterator[np.ndarray]:
         give_back(array)
 
 
+def kept_rows(array: np.ndarray, is_kept: np.ndarray, folder: Path) -> np.ndarray:
+    """The rows of an array [n, width] that are to be kept, bool [n], in a scratch file; the array
+    itself where all are.  Raises OSError."""
+    if is_kept.all():
+        return array
+    start = 0
+    with scratch(folder) as file:
+        for piece in pieces(array):
+            file.write(piece[is_kept[start : start + len(piece)]].data)
+            start += len(piece)
+        return mapped(file, array.dtype, array.shape[1])
+
+
 def same(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two arrays hold the same."""
     if one.shape != other.shape or one.dtype != other.dtype:

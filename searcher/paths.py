@@ -2,8 +2,9 @@
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -104,3 +105,28 @@ class Paths:
                 for start, piece in zip(starts, self.pieces(AT_ONCE), strict=True)
             ),
         )
+
+
+class Texts(Sequence[str]):
+    """The paths of some rows, int64 [n], as texts, made when they are asked for."""
+
+    def __init__(self, paths: Paths, rows: np.ndarray):
+        self._paths, self._rows = paths, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, int):
+            return os.fsdecode(self._paths.raw(self._rows[place]))
+        texts = [os.fsdecode(self._paths.raw(row)) for row in self._rows[place].tolist()]
+        give_back(self._paths.text)
+        return texts
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), 1024):
+            yield from self[start : start + 1024]

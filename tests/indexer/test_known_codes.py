@@ -192,6 +192,6 @@ def test_many_parts_melt_into_one_of_each_kind(files, monkeypatch):
     opened.merge()
     assert known(files) == files
     assert sorted(str(part) for part in Path("index").rglob("*.npy")) == [
-        "index/.codes/files/00000004.npy",
-        "index/.codes/one/00000004.npy",
+        "index/.codes/files/sorted.npy",
+        "index/.codes/one/sorted.npy",
     ]
