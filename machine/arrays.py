@@ -13,6 +13,10 @@ PIECE_BYTES = 1 << 25
 """About so much is read at once."""
 
 
+PART_ROWS = 1 << 21
+"""Rows that are compared with each other at once."""
+
+
 def scratch(folder: Path) -> BinaryIO:
     """A file without a name in `folder`, or beside where that will be: it is gone with the process,
     however that ends.  Raises OSError."""
@@ -66,3 +70,15 @@ def give_back(array: np.ndarray) -> None:
         owner = owner.base
     if isinstance(owner, mmap.mmap):
         owner.madvise(mmap.MADV_DONTNEED)
+
+
+def parts(keys: np.ndarray) -> Iterator[np.ndarray]:
+    """The rows int64 [f] of keys uint64 [n] that begin alike, about PART_ROWS at once where keys
+    look random; those of equal keys come together, in ascending order."""
+    bits = (len(keys) // PART_ROWS).bit_length()
+    if not bits:
+        yield np.arange(len(keys))
+        return
+    beginnings = (keys >> np.uint64(64 - bits)).astype(np.uint16)
+    for beginning in range(1 << bits):
+        yield np.flatnonzero(beginnings == beginning)

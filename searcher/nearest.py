@@ -81,7 +81,7 @@ class Nearest:
             )
             is_enough = self._steps is not None and len(found.rows) >= wanted
             if found.is_complete or is_enough:
-                nflip = found.last_step // tables_.TABLES
+                nflip = found.last_step // self._tables.count
                 return f"nflip {nflip}", found.distances, found.rows
             farthest = found.limit
         return "scan", *self._scan(code, wanted, farthest, among)
@@ -160,7 +160,7 @@ def steps_for_recall(index: faiss.IndexBinaryFlat, tables: Tables) -> tuple[int,
     np.put_along_axis(flipped, bits, 1, axis=1)
     queries = np.concatenate([own, own ^ np.packbits(flipped, axis=1)])
     tenth = [exact.find(code, RECALL_AT)[0].max() for code in queries]
-    for steps in range(2 * tables_.TABLES - 1, tables_.TABLES * (tables_.LARGEST_FLIPS + 1)):
+    for steps in range(2 * tables.count - 1, tables.count * (tables_.LARGEST_FLIPS + 1)):
         fast = Nearest(index, tables, steps)
         found = [
             min(int((fast.find(code, RECALL_AT)[0] <= farthest).sum()), RECALL_AT)

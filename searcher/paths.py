@@ -8,13 +8,10 @@ from typing import overload
 
 import numpy as np
 
-from machine.arrays import give_back, mapped, scratch
+from machine.arrays import give_back, mapped, parts, scratch
 
 AT_ONCE = 1 << 17
 """Rows whose paths stand in memory at once."""
-
-_IN_A_PART = 1 << 22
-"""Rows that `Paths.first_of_equals` compares with each other at once."""
 
 
 class Paths:
@@ -78,9 +75,7 @@ class Paths:
         """bool [n]: whether no path before is the same."""
         is_first = np.ones(len(self), bool)
         hashes = self.hashes()
-        parts = 1 + len(self) // _IN_A_PART
-        for part in range(parts):
-            rows = np.flatnonzero(hashes % np.uint64(parts) == part)
+        for rows in parts(hashes):
             own = hashes[rows]
             own.sort()
             twice = own[1:][own[1:] == own[:-1]]

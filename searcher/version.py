@@ -26,7 +26,7 @@ from numpy.lib.format import open_memmap
 
 from machine.errors import Problem
 from machine.files import sha256_of
-from searcher import columns, tables
+from searcher import columns
 from searcher.columns import Columns
 from searcher.nearest import Nearest
 from searcher.tables import Tables
@@ -239,7 +239,7 @@ def open_index(folder: Path, manifest: Manifest) -> tuple[Nearest, Columns]:
             f"{FAISS_INDEX} holds {index.ntotal} codes of {index.d} bits, "
             f"the manifest says {manifest.rows} of {manifest.bits}"
         )
-    if lookup and not (lookup.fits and len(lookup.rows) == tables.TABLES * manifest.rows):
+    if lookup and not lookup.fit(manifest.rows):
         problems.append(f"{STARTS} and {ROWS} do not fit the index")
     problems += own.problems(manifest.rows)
     if problems:

@@ -104,7 +104,7 @@ def taken(program: str, *arguments: Path) -> int:
 
 
 BESIDE = 96_000_000
-"""Bytes, whatever the number of rows; 33 MB are where the values of the tables begin, and a model takes some."""
+"""Bytes, whatever the number of rows; where the values of the tables begin takes 33 MB."""
 
 
 @pytest.mark.slow("a version of half a million rows")
