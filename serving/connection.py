@@ -4,40 +4,17 @@ import asyncio
 import collections
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import httptools
 
+from serving import bounds
 from serving.form import refused_form
-from serving.message import Answer, Request, refusal
+from serving.message import Answer, Request
 
-LONGEST_HEAD = 8192
-"""Bytes of a request's headers; TorchServe reads as many."""
-WIRE_SPARE = 2**16
-"""Bytes that a request may take on the wire beside twice its body."""
-MOST_AHEAD = 32
-"""Requests that a client may send before it has the answer of the first."""
-HEAD_SECONDS = 10
-"""Until the first request of a connection, or the rest of one's headers, must have come."""
-IDLE_SECONDS = 75
-"""That a connection may wait for its next request."""
-BODY_SECONDS, LEAST_RATE = 10, 16_000
-"""In every so many seconds of a body so many bytes a second must come."""
-TAKE_SECONDS = 30
-"""Until a client must have taken its answer."""
-LINGER_SECONDS = 5
-"""That a refused client may go on sending, so that it reads why."""
-
+_BUFFER = memoryview(bytearray(2**18))
+"""What is read from any connection, until it is parsed at once."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_NOT_HTTP = refusal(400, "not_http", "the request is not HTTP/1.1 as it should be")
-_LONG_HEAD = refusal(431, "long_headers", f"the headers are over {LONGEST_HEAD} bytes long")
-_WASTEFUL = refusal(400, "small_chunks", "the body comes in too small chunks")
-_TOO_MANY = refusal(
-    429, "busy", "wait for answers before sending more requests on a connection", retry_after=1
-)
-_SLOW = refusal(
-    408, "slow", f"the request comes too slowly: at least {LEAST_RATE // 1000} KB/s are asked for"
-)
 
 
 class Port(Protocol):
@@ -60,7 +37,7 @@ class Port(Protocol):
     def dressed(self, request: Request, answer: Answer) -> Answer: ...
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """Reads requests by `httptools`, and answers one after the other."""
 
     def __init__(self, port: Port):
@@ -83,8 +60,9 @@ class Connection(asyncio.Protocol):
         """The client sends no more."""
         self._fed = self._began_in_feed = self._head_bytes = 0
         self._has_head = False
-        self._quiet_since = time.monotonic()
-        self._deadline = self._quiet_since + HEAD_SECONDS
+        self.quiet_since = time.monotonic()
+        """When it last began to wait for a request."""
+        self._deadline = self.quiet_since + bounds.HEAD_SECONDS
         self._at_last_look = 0
         """Bytes of the body at the last look at its rate."""
 
@@ -94,18 +72,9 @@ class Connection(asyncio.Protocol):
         return self._reading is None and not self._whole
 
     @property
-    def quiet_since(self) -> float:
-        """When it began to wait, by `time.monotonic`."""
-        return self._quiet_since
-
-    @property
     def body_since(self) -> float:
         """When the request that is being read began, by `time.monotonic`."""
-        return self._reading.began if self._reading else self._quiet_since
-
-    @property
-    def _is_refusing(self) -> bool:
-        return self._refused is not None and self._reading is not None
+        return self._reading.began if self._reading else self.quiet_since
 
     def look(self, now: float) -> None:
         """End what takes too long; to be called once a second or so."""
@@ -116,11 +85,14 @@ class Connection(asyncio.Protocol):
             return
         if self._reading is not None:
             size = len(self._reading.body)
-            if not self._has_head or size - self._at_last_look < LEAST_RATE * BODY_SECONDS:
-                self.refuse(_SLOW)
+            if (
+                not self._has_head
+                or size - self._at_last_look < bounds.LEAST_RATE * bounds.BODY_SECONDS
+            ):
+                self.refuse(bounds.SLOW)
                 return
             self._at_last_look = size
-            self._deadline = now + BODY_SECONDS
+            self._deadline = now + bounds.BODY_SECONDS
 
     def refuse(self, answer: Answer) -> None:
         """Answer the request that is being read so, and read no more."""
@@ -131,7 +103,7 @@ class Connection(asyncio.Protocol):
         self._refused, self._is_deaf = answer, True
         self._port.drop(self, len(self._reading.body))
         self._reading.body = bytearray()
-        self._deadline = time.monotonic() + LINGER_SECONDS
+        self._deadline = time.monotonic() + bounds.LINGER_SECONDS
         self._go_on()
 
     def stop(self) -> None:
@@ -145,47 +117,53 @@ class Connection(asyncio.Protocol):
     # -- what asyncio calls ----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         name = transport.get_extra_info("peername")
         self.peer = f"{name[0]}:{name[1]}" if name else ""
         self._port.joined(self)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _BUFFER
+
+    def buffer_updated(self, size: int) -> None:
+        self._read(_BUFFER[:size])
+
+    def _read(self, data: memoryview) -> None:
         if self._is_deaf:
             return
         self._began_in_feed = False
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as stopped:
-            self._go_on_in_http_1(data[stopped.args[0] :])
+            self._go_on_in_http_1(bytes(data[stopped.args[0] :]))
             return
         except httptools.HttpParserError:
-            self.refuse(_NOT_HTTP)
+            self.refuse(bounds.NOT_HTTP)
             return
         self._fed = 0 if self._began_in_feed else self._fed + len(data)
         if self._is_deaf or self._reading is None:
             return
-        if self._fed > WIRE_SPARE + 2 * len(self._reading.body):
-            self.refuse(_WASTEFUL if self._has_head else _LONG_HEAD)
+        if self._fed > bounds.WIRE_SPARE + 2 * len(self._reading.body):
+            self.refuse(bounds.WASTEFUL if self._has_head else bounds.LONG_HEAD)
 
     def _go_on_in_http_1(self, rest: bytes) -> None:
         """Read a request that asks for another protocol as if it did not: that is allowed, and some
         clients always ask.  rest: what came behind its headers."""
         request = self._reading
         if request is None or request.method == b"CONNECT":
-            self.refuse(_NOT_HTTP)
+            self.refuse(bounds.NOT_HTTP)
             return
         self._parser = httptools.HttpRequestParser(self)
-        self.data_received(request.head_as_sent(without=b"upgrade") + rest)
+        self._read(memoryview(request.head_as_sent(without=b"upgrade") + rest))
 
     def eof_received(self) -> bool:
         self._ended = True
-        return bool(self._whole) or self._is_refusing  # else it is closed
+        is_refusing = self._refused is not None and self._reading is not None
+        return bool(self._whole) or is_refusing  # else it is closed
 
     def pause_writing(self) -> None:
         self._is_full = True
-        self._deadline = time.monotonic() + TAKE_SECONDS
+        self._deadline = time.monotonic() + bounds.TAKE_SECONDS
 
     def resume_writing(self) -> None:
         self._is_full = False
@@ -208,7 +186,7 @@ class Connection(asyncio.Protocol):
         self._has_head, self._head_bytes = False, 0
         self._began_in_feed, self._at_last_look = True, 0
         if not self._is_asking and not self._is_full:
-            self._deadline = time.monotonic() + HEAD_SECONDS
+            self._deadline = time.monotonic() + bounds.HEAD_SECONDS
 
     def on_url(self, url: bytes) -> None:
         if self._reading is not None and not self._is_deaf:
@@ -236,7 +214,7 @@ class Connection(asyncio.Protocol):
             self.refuse(refused)
             return
         if not self._is_asking and not self._is_full:
-            self._deadline = time.monotonic() + BODY_SECONDS
+            self._deadline = time.monotonic() + bounds.BODY_SECONDS
         if (request.header(b"expect") or b"").lower() == b"100-continue" and not self._whole:
             self._transport.write(_CONTINUE)
 
@@ -257,8 +235,8 @@ class Connection(asyncio.Protocol):
         if refused := refused_form(request) or self._port.refused_now():
             self.refuse(refused)
             return
-        if len(self._whole) >= MOST_AHEAD:
-            self.refuse(_TOO_MANY)
+        if len(self._whole) >= bounds.MOST_AHEAD:
+            self.refuse(bounds.TOO_MANY)
             return
         self._reading = None
         self._whole.append(request)
@@ -268,8 +246,8 @@ class Connection(asyncio.Protocol):
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
-        if self._head_bytes > LONGEST_HEAD:
-            self.refuse(_LONG_HEAD)
+        if self._head_bytes > bounds.LONGEST_HEAD:
+            self.refuse(bounds.LONG_HEAD)
 
     # -- answers ---------------------------------------------------------------------------------
 
@@ -304,8 +282,8 @@ class Connection(asyncio.Protocol):
         if self._is_full or self._is_deaf:
             return
         now = time.monotonic()
-        self._quiet_since = now
-        self._deadline = now + (IDLE_SECONDS if self.is_quiet else BODY_SECONDS)
+        self.quiet_since = now
+        self._deadline = now + (bounds.IDLE_SECONDS if self.is_quiet else bounds.BODY_SECONDS)
 
     def _write(self, request: Request, answer: Answer, keeps_alive: bool) -> None:
         self._port.tell(self, request, answer)
@@ -314,7 +292,7 @@ class Connection(asyncio.Protocol):
             return
         self._is_deaf = True
         self._forget_waiting()
-        self._deadline = time.monotonic() + LINGER_SECONDS
+        self._deadline = time.monotonic() + bounds.LINGER_SECONDS
         if self._ended:
             self._transport.close()
         else:

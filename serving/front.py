@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
+from machine.processes import reuse_freed_memory
 from serving.connection import Connection
 from serving.log import Log
 from serving.message import Answer, Request, refusal
@@ -24,6 +25,8 @@ from serving.upstream import Upstream
 MOST_CONNECTIONS = 1000
 BACKLOG = 1024
 LOOK_SECONDS = 1
+FLUSH_SECONDS = 0.05
+"""That the last bytes of answers have to leave in at the end."""
 FAST_SECONDS = 2
 """A body that has been coming for longer makes room for others."""
 
@@ -89,7 +92,9 @@ class Front:
         """Take no more connections, and wait for the answers that are due."""
         deadline = time.monotonic() + seconds
         self._in_loop(self._stop_listening())
-        while self.connections and self.asked and time.monotonic() < deadline:
+        while time.monotonic() < deadline and not all(
+            one.is_quiet for one in list(self.connections)
+        ):
             time.sleep(0.02)
 
     def close(self) -> None:
@@ -151,9 +156,13 @@ class Front:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
+        reuse_freed_memory()
         self._loop.run_until_complete(self._listen())
         self._loop.call_later(LOOK_SECONDS, self._look)
         self._loop.run_forever()
+        for connection in list(self.connections):
+            connection.stop()
+        self._loop.run_until_complete(asyncio.sleep(FLUSH_SECONDS))
         for connection in list(self.connections):
             connection.abort()
         self._loop.run_until_complete(asyncio.sleep(0))

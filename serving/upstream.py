@@ -4,6 +4,7 @@ import asyncio
 import collections
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import httptools
 
@@ -11,8 +12,8 @@ from serving.message import OF_THE_CONNECTION, Answer, Headers, Request, refusal
 
 ANSWER_SECONDS = 60
 """Until TorchServe must have answered; it replaces a worker that hangs for 20."""
-WHOLE_BYTES = 2**20
-"""A request up to this size is sent in one piece."""
+SMALL_BYTES = 2**14
+"""A body up to this size is copied, so as to be sent with the head."""
 
 STARTING = refusal(
     503, "starting", "the search service starts; ask again in a few seconds", retry_after=2
@@ -110,7 +111,7 @@ class _Exchange(asyncio.Protocol):
         self._body = bytearray()
         self._timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._give_up, _SLOW)
         head = request.head()
-        if len(request.body) <= WHOLE_BYTES:
+        if len(request.body) <= SMALL_BYTES:
             self._transport.write(head + request.body)
         else:
             self._transport.write(head)
@@ -119,8 +120,7 @@ class _Exchange(asyncio.Protocol):
     # -- what asyncio calls ----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         if self._done is None:  # nothing was asked

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from efiss_client import PATH, Client
-from serving import connection, front
+from serving import bounds, front
 from serving.front import Front, Limits
 from serving.log import Log
 from tests.running import free_block, wait_for
@@ -81,12 +81,12 @@ def test_pipelined_requests_are_answered_in_their_order(service):
 
 
 def test_more_pipelined_requests_than_fit_are_refused_after_their_answers(service):
-    count = connection.MOST_AHEAD + 20
+    count = bounds.MOST_AHEAD + 20
     with connected(service.port) as sock:
         sock.sendall(request(top_k=1) * count)
-        got = [status for status, _ in answers(sock, connection.MOST_AHEAD + 1)]
+        got = [status for status, _ in answers(sock, bounds.MOST_AHEAD + 1)]
         assert sock.recv(1) == b""
-    assert got == [200] * connection.MOST_AHEAD + [429]
+    assert got == [200] * bounds.MOST_AHEAD + [429]
 
 
 def test_what_stands_behind_the_address_comes_to_the_worker(service):
@@ -247,7 +247,7 @@ def quick(service, monkeypatch):
     short; its port."""
     (search,) = service.temporary.glob("efiss-*/search.sock")
     for name in ("HEAD_SECONDS", "BODY_SECONDS", "IDLE_SECONDS", "LINGER_SECONDS"):
-        monkeypatch.setattr(connection, name, 1)
+        monkeypatch.setattr(bounds, name, 1)
     monkeypatch.setattr(front, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(front, "FAST_SECONDS", 0.3)
     with contextlib.ExitStack() as stack:
@@ -349,7 +349,7 @@ def test_bodies_wait_for_their_turn_at_torchserve(quick):
 
 def test_silent_connections_make_room_when_there_are_too_many(quick, monkeypatch):
     monkeypatch.setattr(front, "MOST_CONNECTIONS", 20)
-    monkeypatch.setattr(connection, "HEAD_SECONDS", 60)
+    monkeypatch.setattr(bounds, "HEAD_SECONDS", 60)
     port = quick()
     with contextlib.ExitStack() as stack:
         silent = [stack.enter_context(connected(port)) for _ in range(60)]
