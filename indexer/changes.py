@@ -74,6 +74,8 @@ def common(
             own[0], other[0], assume_unique=True, return_indices=True
         )
         found += own[1][in_own].sum(), other[1][in_other].sum()
+        for part in parts:
+            arrays.give_back(part)
     return int(found[0]), int(found[1])
 
 
