@@ -17,7 +17,7 @@ OUT = click.option(
     default=FOLDER,
     help="Folder of the results.  [default: benchmarks/results]",
 )
-PACKAGES = ("faiss-cpu", "numpy", "torch", "usearch")
+PACKAGES = ("faiss-cpu", "numpy", "openvino", "torch", "usearch")
 
 
 def save(folder: Path, name: str, values: dict) -> Path:
