@@ -44,7 +44,7 @@ class Limits:
     bodies: int
     """Bytes of all bodies, while they come and until they are answered."""
     passed_on: int
-    """Bytes of the bodies that TorchServe has at once."""
+    """Bytes of the large bodies that TorchServe has at once."""
     requests: int
     """Requests that wait for an answer."""
     origin: str = ""

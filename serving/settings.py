@@ -69,7 +69,7 @@ class Settings:
             body=body,
             bodies=max(self.heap * 2**20 // 4, LEAST_BODIES * body),
             # A body lies in Java three times while it passes through, in heap and direct memory.
-            passed_on=self.heap * 2**20 // 8,
+            passed_on=self.heap * 2**20 // 16,
             requests=_number(properties, "job_queue_size", config),
             origin=properties.get("cors_allowed_origin", ""),
         )
@@ -91,7 +91,7 @@ def default_workers(heap: int) -> int:
     if memory is None:
         return workers
     java = heap + heap // 2 + JAVA_MB
-    left = memory / 2**20 - java - SUPERVISOR_MB - heap // 4
+    left = memory / 2**20 - java - SUPERVISOR_MB - heap // 4 - heap // 16
     return max(1, min(workers, int(left / WORKER_MB)))
 
 

@@ -113,6 +113,10 @@ class TorchServe:
             f"-XX:MaxDirectMemorySize={self._settings.direct}m",
             f"-Dio.netty.maxDirectMemory={self._settings.direct * 2**20}",
             "-XX:+ExitOnOutOfMemoryError",
+            # It copies large bodies into few pieces, and returns what they took.
+            "-XX:+UseSerialGC",
+            "-XX:MinHeapFreeRatio=10",
+            "-XX:MaxHeapFreeRatio=30",
             "-cp",
             f"{self._package / 'frontend'}/*",
             "org.pytorch.serve.ModelServer",

@@ -12,8 +12,10 @@ from serving.message import OF_THE_CONNECTION, Answer, Headers, Request, refusal
 
 ANSWER_SECONDS = 60
 """Until TorchServe must have answered; it replaces a worker that hangs for 20."""
-SMALL_BYTES = 2**14
-"""A body up to this size is copied, so as to be sent with the head."""
+SMALL_BYTES = 2**20
+"""A body up to this size waits for no other one."""
+ONE_PIECE = 2**14
+"""A request with a body up to this size is sent in one piece."""
 
 STARTING = refusal(
     503, "starting", "the search service starts; ask again in a few seconds", retry_after=2
@@ -30,8 +32,8 @@ class Upstream:
     """One address of TorchServe.  To be used in the event loop's thread."""
 
     def __init__(self, socket: Path, most_bytes: int):
-        """most_bytes: of bodies that TorchServe has at once, unless it is a single one; the next
-        ones wait for their turn."""
+        """most_bytes: of large bodies that TorchServe has at once, unless it is a single one; the
+        next ones wait for their turn."""
         self._socket, self._most_bytes = socket, most_bytes
         self._idle: list[_Exchange] = []
         self._waiting: collections.deque[tuple[Request, Answered]] = collections.deque()
@@ -40,6 +42,9 @@ class Upstream:
 
     def ask(self, request: Request, answered: Answered) -> None:
         """Send a request; `answered` is called once, later, with the answer or a refusal."""
+        if len(request.body) <= SMALL_BYTES:
+            self._send(request, answered)
+            return
         self._waiting.append((request, answered))
         self._send_what_fits()
 
@@ -57,15 +62,17 @@ class Upstream:
                 return
             self._waiting.popleft()
             self._bytes += size
-            self._send(request, answered)
+            self._send(request, self._counted(size, answered))
 
-    def _send(self, request: Request, answered: Answered) -> None:
-        size = len(request.body)
-
+    def _counted(self, size: int, answered: Answered) -> Answered:
         def done(answer: Answer) -> None:
             self._bytes -= size
             answered(answer)
             self._send_what_fits()
+
+        return done
+
+    def _send(self, request: Request, done: Answered) -> None:
 
         while self._idle:
             exchange = self._idle.pop()
@@ -111,7 +118,7 @@ class _Exchange(asyncio.Protocol):
         self._body = bytearray()
         self._timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._give_up, _SLOW)
         head = request.head()
-        if len(request.body) <= SMALL_BYTES:
+        if len(request.body) <= ONE_PIECE:
             self._transport.write(head + request.body)
         else:
             self._transport.write(head)
