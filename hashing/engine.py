@@ -4,11 +4,14 @@ program, takes less than half the time and gives the same outputs but for float 
 The file format is TorchScript, and so are the reference and the fallback.
 """
 
+import contextlib
+import ctypes
 import dataclasses
 import functools
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -199,6 +202,28 @@ def _openvino() -> Any:
     return openvino
 
 
+class _SignalStack(ctypes.Structure):
+    """stack_t of Linux."""
+
+    _fields_ = (("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextlib.contextmanager
+def _keeping_signal_stack() -> Iterator[None]:
+    """Leave the stack on which this thread handles signals as it was: OpenVINO sets one of its own
+    when it compiles, and a signal that comes after the model is gone would end the process by
+    SIGSEGV."""
+    if sys.platform != "linux":
+        yield
+        return
+    libc, before = ctypes.CDLL(None), _SignalStack()
+    libc.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        libc.sigaltstack(ctypes.byref(before), None)
+
+
 class _Both(torch.nn.Module):
     """Two programs one after the other; gives what each gives."""
 
@@ -239,16 +264,14 @@ def _on_bytes(ov: Any, graph: Any, program: Program, count: int) -> Any:
 
 def _requests(ov: Any, graph: Any, threads: int) -> SimpleQueue:
     """Compiled, as so many requests as may run at once."""
-    compiled = ov.Core().compile_model(
-        graph,
-        "CPU",
-        {
-            "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 where the CPU has it
-            "NUM_STREAMS": threads,
-            "INFERENCE_NUM_THREADS": threads,
-            "ENABLE_CPU_PINNING": False,  # else two processes share one core, and others idle
-        },
-    )
+    options = {
+        "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 where the CPU has it
+        "NUM_STREAMS": threads,
+        "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_CPU_PINNING": False,  # else two processes share one core, and others idle
+    }
+    with _keeping_signal_stack():
+        compiled = ov.Core().compile_model(graph, "CPU", options)
     idle: SimpleQueue = SimpleQueue()
     for _ in range(threads):
         idle.put(compiled.create_infer_request())

@@ -307,3 +307,28 @@ def test_codes_of_both_are_packed_alike(tmp_path, monkeypatch):
     monkeypatch.setenv("EFISS_ENGINE", "torchscript")
     assert np.array_equal(ours, Model.load(path).codes(batch))
     assert np.array_equal(ours, pack(Model.load(path).outputs(batch)))
+
+
+SIGNALLED = """
+import os, signal, sys
+from pathlib import Path
+from hashing.model import Model
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+model = Model.load(Path(sys.argv[1]))
+del model
+os.kill(os.getpid(), signal.SIGTERM)
+from hashing.engine import _SignalStack
+import ctypes
+stack = _SignalStack()
+ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
+print(stack.size)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks for the stack as on Linux")
+def test_a_signal_after_the_model_is_gone_is_handled(tiny_models):
+    """On the stack that this thread had before, which here is none of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, tiny_models[0]], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["handled", "0"]), done.stderr
