@@ -16,7 +16,19 @@ import model_codes
 import numpy as np
 import record
 import synthetic
-from search_ways import FLAT, FLOOR, OURS, OURS_FAST, Answer, Way, find_usearch, flat_of, ways_of
+from search_ways import (
+    FLAT,
+    FLOOR,
+    OURS,
+    OURS_FAST,
+    USEARCH,
+    WAYS,
+    Answer,
+    Way,
+    find_usearch,
+    flat_of,
+    ways_of,
+)
 
 from efiss.commands.options import MODEL_PATH
 from searcher import OpenVersion, columns, open_version
@@ -64,6 +76,14 @@ CHUNK = 500
     help="Rows that are asked for; may be given repeatedly.",
 )
 @click.option(
+    "--way",
+    "names",
+    type=click.Choice(WAYS),
+    multiple=True,
+    default=WAYS,
+    help="Beside ours and FAISS flat; may be given repeatedly.  [default: all]",
+)
+@click.option(
     "--queries",
     type=click.IntRange(FEWEST_QUERIES),
     default=500,
@@ -109,6 +129,7 @@ def search(
     sizes: tuple[int, ...],
     kinds: tuple[str, ...],
     counts: tuple[int, ...],
+    names: tuple[str, ...],
     queries: int,
     seconds: float,
     data: Path | None,
@@ -119,7 +140,8 @@ def search(
     add: bool,
     out: Path,
 ) -> None:
-    """Measure a search among 64-bit codes, one query at a time on one thread.
+    """Measure a search among 64-bit codes, one query at a time on one thread, by that thread's
+    time on its processor: what else the machine does is not in it.
 
     \b
     Ways, which take turns by 25 queries:
@@ -158,7 +180,7 @@ def search(
             if version
             else model_codes.of_pictures(data, model_path, keep)
         )
-    if not check and find_usearch() is None:
+    if not check and USEARCH in names and find_usearch() is None:
         click.echo("usearch is not installed and left out: pip install 'efiss-ai[bench]'")
     result = {"pictures": len(pictures[0]) if pictures else 0, "versions": [], "searches": []}
     name = "search_check" if check else "search"
@@ -167,7 +189,8 @@ def search(
     for rows in sorted(sizes):
         for kind in kinds:
             codes, asked = _draw(kind, rows, WARM_UP + (check or queries), pictures)
-            with _published(kind, codes, keep, [DEFAULT] if check else [DEFAULT, FAST]) as folders:
+            modes = [DEFAULT, FAST] if OURS_FAST in names and not check else [DEFAULT]
+            with _published(kind, codes, keep, modes) as folders:
                 opened = {mode: _open(folder, codes) for mode, folder in folders.items()}
                 about = {"rows": rows, "codes": kind}
                 result["versions"] += [about | facts for _, facts in opened.values()]
@@ -175,9 +198,8 @@ def search(
                 if check:
                     done = _check(indexes[DEFAULT], codes, asked[WARM_UP:], counts)
                 else:
-                    done = _measure(
-                        ways_of(indexes, codes), indexes[DEFAULT], asked, counts, seconds
-                    )
+                    ways = ways_of(indexes, codes, (OURS, FLAT, *names))
+                    done = _measure(ways, indexes[DEFAULT], asked, counts, seconds)
                 result["searches"] += [about | facts for facts in done]
                 del opened, indexes
             record.save(out, name, result)  # now already: what follows may take an hour
@@ -291,9 +313,9 @@ def _how_many(way: Way, warm_up: np.ndarray, k: int, most: int, seconds: float) 
     """How many queries a way answers in that time, as far as a few tell."""
     took = []
     for query in warm_up[:, None]:
-        start = time.perf_counter()
+        start = time.thread_time()
         way(query, k)
-        took.append(time.perf_counter() - start)
+        took.append(time.thread_time() - start)
         if sum(took) > seconds / 10:
             break
     return min(most, max(FEWEST_QUERIES, int(seconds / np.median(took))))
@@ -314,9 +336,9 @@ def _in_turns(
             if own:
                 ways[name](queries[start - 1][None], k)
             for i in own:
-                begin = time.perf_counter()
+                begin = time.thread_time()
                 answer = ways[name](queries[i][None], k)
-                asked[name].milliseconds.append((time.perf_counter() - begin) * 1e3)
+                asked[name].milliseconds.append((time.thread_time() - begin) * 1e3)
                 asked[name].answers[i] = answer
     return asked
 

@@ -25,7 +25,13 @@ Way = Callable[[np.ndarray, int], Answer]
 """A query uint8 [1, 8] and k -> its answer."""
 
 
-def ways_of(indexes: dict[str, OpenVersion], codes: np.ndarray) -> dict[str, Way]:
+WAYS = (OURS, FLAT, OURS_FAST, MULTI_HASH, NUMPY, USEARCH, FLOOR)
+
+
+def ways_of(
+    indexes: dict[str, OpenVersion], codes: np.ndarray, names: tuple[str, ...] = WAYS
+) -> dict[str, Way]:
+    """The ways of these names, but for usearch where it is not installed."""
     flat = flat_of(codes)
     words = codes.view(np.uint64)[:, 0]
 
@@ -51,13 +57,10 @@ def ways_of(indexes: dict[str, OpenVersion], codes: np.ndarray) -> dict[str, Way
         words.sum()
         return None, None
 
-    ways = {
-        OURS: ours,
-        FLAT: faiss_flat,
-        OURS_FAST: ours_fast,
-        MULTI_HASH: _multi_hash(codes, flat),
-    }
+    ways: dict[str, Way] = {OURS: ours, FLAT: faiss_flat, OURS_FAST: ours_fast}
     ways |= {NUMPY: by_numpy, FLOOR: reading}
+    if MULTI_HASH in names:
+        ways[MULTI_HASH] = _multi_hash(codes, flat)
     if usearch := find_usearch():
 
         def by_usearch(query, k):
@@ -67,7 +70,7 @@ def ways_of(indexes: dict[str, OpenVersion], codes: np.ndarray) -> dict[str, Way
             return found.keys.astype(np.int64), found.distances.astype(np.int32)
 
         ways[USEARCH] = by_usearch
-    return ways
+    return {name: way for name, way in ways.items() if name in names}
 
 
 def flat_of(codes: np.ndarray) -> faiss.IndexBinaryFlat:

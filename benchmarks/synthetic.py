@@ -1,5 +1,6 @@
 """Catalogues that no one has: codes and paths of millions of pictures, and versions of them."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,15 @@ def paths(rows: int) -> Paths:
     offsets = np.zeros(rows + 1, np.uint64)
     np.cumsum(np.concatenate(lengths), out=offsets[1:])
     return Paths(np.frombuffer(b"".join(texts), np.uint8), offsets)
+
+
+def write_list(path: Path, rows: int) -> None:
+    """The same paths as a list, one a line."""
+    with path.open("wb") as file:
+        for text, lengths in _paths_of_shops(rows):
+            ends = np.cumsum(lengths).tolist()
+            lines = (text[a:b] for a, b in itertools.pairwise([0, *ends]))
+            file.write(b"".join(line + b"\n" for line in lines))
 
 
 def _paths_of_shops(rows: int) -> Iterator[tuple[bytes, np.ndarray]]:

@@ -28,7 +28,7 @@ from hashing.codes import CODE_BITS, CODE_BYTES
 FEWEST_ROWS = 300_000
 """Of an index with tables; a scan of fewer takes less time than looking up."""
 
-FOUR_TABLES = 2_000_000
+FOUR_TABLES = 500_000
 """Up to so many rows a code is cut into four parts of 16 bits, beyond into three of 21 or 22: the
 more rows, the more values it takes that few of them share one."""
 

@@ -167,7 +167,7 @@ def test_every_row_of_many(opened):
 
 
 def test_a_row_takes_28_bytes_beside_its_path(opened):
-    """The code takes 8, the tables take 24, and with them 34 MB, or of at most 2 million rows 32:
+    """The code takes 8 and the tables 24 and 34 MB, or of at most half a million rows 32:
     of an index of 10 million rows less than 64 bytes a row."""
     arrays, _ = columns.build(Paths.of([f"data/abc.com/{i}.jpg" for i in range(1000)]))
     own = sum(array.nbytes for name, array in arrays.items() if name != "shops.starts")

@@ -193,7 +193,7 @@ def test_threads_share_the_tables(large):
 
 
 def test_an_index_takes_68_bytes_a_row_beside_the_paths(large):
-    """Of more than 2 million rows 60: the tables are three then, and not four."""
+    """Of more than half a million rows 60: the tables are three then, and not four."""
     sizes = {path.name: path.stat().st_size for path in large.folder.iterdir()}
     apart = ("paths.bin", "model.pt", "model.json", "manifest.json", "rejected.csv")
     fixed = 4 * 4 * 2**16  # where the rows of each value begin, whatever the rows
