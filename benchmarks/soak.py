@@ -242,6 +242,7 @@ def _weathered(
         _asking(place, questions) as (over, answers),
         click.progressbar(length=count, label="hostile requests", show_pos=True) as bar,
     ):
+        os.nice(10)  # to draw requests is work too, and no one's answer waits for it
         start, cpu = time.monotonic(), watch.cpu_seconds()
 
         def done(outcome: Outcome) -> None:

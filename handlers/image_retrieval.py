@@ -30,6 +30,7 @@ from handlers.request import (
 from hashing.model import ModelError
 from hashing.picture import PictureError
 from machine import settings
+from machine.processes import reuse_freed_memory
 from searcher import milvus
 from searcher.index import Index
 from searcher.live import Follower, Serving, StillOpening, UnknownVersion
@@ -57,6 +58,7 @@ class ImageRetrievalHandler:
         """Called once a worker.  EFISS_INDEX: the index folder to follow (absolute); without it the
         version in the archive is served.  Raises when there is nothing to serve."""
         _quieten()
+        reuse_freed_memory()
         properties = context.system_properties
         # The worker asks at each request: without this it parses JSON before anything bounds it.
         os.environ["TS_DECODE_INPUT_REQUEST"] = "false"

@@ -16,14 +16,16 @@ def give_memory_back() -> None:
 
 
 def reuse_freed_memory() -> None:
-    """Have this process use memory up to 1 MB again that it freed, rather than return it to the
-    kernel and be given other pages each time, where the C library is glibc.
+    """Have this process use memory that it freed again, in blocks of up to 4 MB, rather than return
+    it to the kernel and be given other pages each time, where the C library is glibc.
 
-    It keeps up to 16 MB for that.  To copy a body of 230 KB takes a third of the time so.
+    It keeps up to 32 MB for that, and returns larger blocks at once: by itself it learns to keep
+    blocks of up to 32 MB, and stays as large as the largest requests made it.  To copy a body of
+    230 KB takes a third of the time so.
     """
     if mallopt := getattr(_LIBC, "mallopt", None):
-        mallopt(_M_MMAP_THRESHOLD, 2**20)
-        mallopt(_M_TRIM_THRESHOLD, 2**24)
+        mallopt(_M_MMAP_THRESHOLD, 2**22)
+        mallopt(_M_TRIM_THRESHOLD, 2**25)
 
 
 def end_with_parent() -> None:

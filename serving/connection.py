@@ -174,6 +174,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_deaf = True
         if self._reading is not None:
             self._port.drop(self, len(self._reading.body))
+            self._reading = None  # the parser and this hold one another; its body is freed now
         self._forget_waiting()
         self._port.left(self)
 
