@@ -14,7 +14,7 @@ from soak_requests import Hostile
 
 from efiss_client import Client, ServiceError
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 """How long an answer is waited for; TorchServe itself gives a request up after 20."""
 AT_ONCE, HELD_AT_ONCE = 8, 32
 """Requests under way, and beside them those that only hold a connection."""
