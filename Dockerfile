@@ -7,7 +7,7 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 # The package index of torch; empty for PyPI's, which is the CUDA build of several GB.
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 # Extras of pyproject.toml.
-ARG EXTRAS="admin java"
+ARG EXTRAS="admin heif java"
 # The version of ./index to pack into the image; empty indexes the demo catalogue.
 ARG VERSION=
 # The model of ./torchscripts_models that is in the image.

@@ -39,12 +39,12 @@ lint: .venv/installed-dev
 sbom:
 	release/sbom.sh $(IMAGE) build/sbom $(DOCKER_ARGS)
 
-.venv/installed: pyproject.toml constraints.txt locked/base.txt locked/admin.txt
+.venv/installed: pyproject.toml constraints.txt locked/base.txt locked/admin.txt locked/heif.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.11"; exit 1; }
 	@echo "installing into .venv (once; torch is large, this takes minutes) …"
 	@start=$$(date +%s) && $(PYTHON) -m venv .venv && \
-	    $(PIP) $(LOCKED)/base.txt --requirement locked/admin.txt && \
+	    $(PIP) $(LOCKED)/base.txt --requirement locked/admin.txt --requirement locked/heif.txt && \
 	    $(PIP) --constraint constraints.txt torch && \
 	    $(PIP) --no-deps --no-build-isolation --editable . && \
 	    { $(BIN)/python -m serving.java >/dev/null 2>&1 || $(PIP) $(LOCKED)/java.txt; } && \

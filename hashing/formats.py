@@ -1,5 +1,8 @@
 """The formats that are read, and what is in a file of each, found in its headers."""
 
+import importlib.util
+import math
+import re
 import struct
 from collections.abc import Callable
 
@@ -26,7 +29,7 @@ def look(data: bytes) -> Stored:
 
 def format_of(data: bytes) -> str | None:
     """The format that the bytes begin like."""
-    return next((name for name, (begins, _) in READERS.items() if data.startswith(begins)), None)
+    return next((name for name, (begins, _) in READERS.items() if begins.match(data)), None)
 
 
 # -- WebP ----------------------------------------------------------------------------------------
@@ -38,8 +41,6 @@ _WEBP_LOSSLESS = 14e-9, 25e-9, 30e-9
 
 
 def _webp(data: bytes) -> Stored:
-    if data[8:12] != b"WEBP":
-        raise ValueError("it is no picture")
     kind, exif, frames = data[12:16], b"", 1
     if kind == b"VP8X":
         size = (
@@ -136,17 +137,73 @@ def _bmp(data: bytes) -> Stored:
     return Stored("BMP", (abs(width), abs(height)), data, 0.0, 0, 17e-9, 9)
 
 
-READERS: dict[str, tuple[bytes | tuple[bytes, ...], Callable[[bytes], Stored]]] = {
-    "JPEG": (b"\xff\xd8", jpeg.read),
-    "PNG": (png.SIGNATURE, png.read),
-    "WEBP": (b"RIFF", _webp),
-    "GIF": ((b"GIF87a", b"GIF89a"), _gif),
-    "BMP": (b"BM", _bmp),
-    "TIFF": ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), tiff.read),
+# -- what is decoded apart -----------------------------------------------------------------------
+
+_SIZE_BOX = re.compile(rb"ispe\0\0\0\0(.{8})", re.DOTALL)
+_SIZE_SEGMENT = re.compile(rb"\xff\x4f\xff\x51..(.{20})", re.DOTALL)
+_FARTHEST = 1_000_000
+"""Bytes from the start in which a file says its size."""
+
+
+def _avif(data: bytes) -> Stored:
+    return _apart("AVIF", _largest_box(data), data, 16e-9, 95e-9)
+
+
+def _heif(data: bytes) -> Stored:
+    if importlib.util.find_spec("pillow_heif") is None:
+        raise Unreadable("the package that reads it is not installed: pip install 'efiss-ai[heif]'")
+    return _apart("HEIF", _largest_box(data), data, 18e-9, 113e-9)
+
+
+def _jpeg_2000(data: bytes) -> Stored:
+    found = _SIZE_SEGMENT.search(data[:_FARTHEST])
+    if found is None:
+        raise ValueError("it does not say its size")
+    _, right, bottom, left, top = struct.unpack(">HIIII", b"\0\0" + found[1][2:18])
+    return _apart("JPEG2000", (right - left, bottom - top), data, 45e-9, 190e-9)
+
+
+def _largest_box(data: bytes) -> tuple[int, int]:
+    """Width and height of the largest picture, of its parts and previews, that is declared."""
+    sizes = [struct.unpack(">II", found[1]) for found in _SIZE_BOX.finditer(data[:_FARTHEST])]
+    return max(sizes, key=math.prod)
+
+
+def _apart(
+    name: str, size: tuple[int, int], data: bytes, seconds_a_pixel: float, seconds_a_byte: float
+) -> Stored:
+    pixels = max(0, math.prod(size))
+    return Stored(
+        name,
+        size,
+        data,
+        pixels * seconds_a_pixel + len(data) * seconds_a_byte,
+        pixels * 20 + 2 * len(data),
+        20e-9,
+        12,
+        scales=(1, 2, 4, 8),
+        is_apart=True,
+    )
+
+
+READERS: dict[str, tuple[re.Pattern[bytes], Callable[[bytes], Stored]]] = {
+    name: (re.compile(begins, re.DOTALL), read)
+    for name, begins, read in (
+        ("JPEG", rb"\xff\xd8", jpeg.read),
+        ("PNG", re.escape(png.SIGNATURE), png.read),
+        ("WEBP", rb"RIFF....WEBP", _webp),
+        ("GIF", rb"GIF8[79]a", _gif),
+        ("BMP", rb"BM", _bmp),
+        ("TIFF", rb"II[*+]\0|MM\0[*+]", tiff.read),
+        ("AVIF", rb"....ftyp(?:....){0,16}?avi[fs]", _avif),
+        ("HEIF", rb"....ftyp(?:....){0,16}?(?:hei[cxms]|hev[cxms])", _heif),
+        ("JPEG2000", rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", _jpeg_2000),
+    )
 }
 """Format, as Pillow names it -> how its files begin, and what reads their headers."""
 
 FORMATS = tuple(READERS)
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic",
+            ".heif", ".jp2")  # fmt: skip
 """Of the names of files in these formats, in any case of letters."""

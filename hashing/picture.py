@@ -5,7 +5,6 @@ way wherever it is hashed.
 """
 
 import binascii
-import contextlib
 import dataclasses
 import io
 import math
@@ -16,7 +15,9 @@ import numpy as np
 import PIL
 from PIL import Image
 
+from hashing import apart
 from hashing.formats import FORMATS, format_of, look
+from hashing.frames import UPRIGHT_BY, load_picture
 from hashing.framing import Frame, frame
 from hashing.stored import MOST_BYTES, MOST_SECONDS, Stored, Unreadable
 from machine.errors import Problem
@@ -46,15 +47,6 @@ _WHITESPACE = b" \t\r\n\v\f"
 _END_OF_JPEG = b"\xff\xd9"
 _NOISE = bytes(range(7, 255, 31)) * 20
 """In place of pixels that a JPEG lacks.  If the picture does not depend on it, it lacks none."""
-_UPRIGHT_BY = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class PictureError(Problem):
@@ -222,7 +214,7 @@ def _decoded(stored: Stored, scale: int) -> Image.Image:
         image = _loaded(stored, scale, b"" if stored.has_end else _END_OF_JPEG)
         if not stored.has_end and image != _loaded(stored, scale, _NOISE + _END_OF_JPEG):
             raise ValueError("some of its pixels are missing")
-        turn = _UPRIGHT_BY.get(stored.orientation)
+        turn = UPRIGHT_BY.get(stored.orientation)
         # One name for every step, so that of a large picture only two copies are alive at a time.
         image = _in_8_bits(image)
         return image if turn is None else image.transpose(turn)
@@ -231,37 +223,16 @@ def _decoded(stored: Stored, scale: int) -> Image.Image:
 
 
 def _loaded(stored: Stored, scale: int, tail: bytes) -> Image.Image:
-    """The picture at a scale as Pillow decodes it: of an animation, the first frame that is not all
-    of one colour."""
+    """The picture at a scale as Pillow decodes it."""
+    if stored.is_apart:
+        return apart.decode(stored.data, stored.format, stored.pixels, scale)
     image = Image.open(io.BytesIO(stored.data + tail), formats=[stored.format])
     if image.width * image.height > stored.pixels:
         raise ValueError("its headers contradict each other")
     width, height = (max(1, side // scale) for side in image.size)
     image.draft(None, (width, height))
-    image.load()
-    if stored.frames > 1 and _is_plain(image):
-        _seek_picture(image, min(stored.frames, int(1 / stored.cost(scale))))
+    load_picture(image, min(stored.frames, int(1 / stored.cost(scale))))
     return image
-
-
-def _seek_picture(image: Image.Image, frames: int) -> None:
-    """Load the first of so many frames that is not all of one colour; where there is none, or a
-    frame is damaged, the first of all."""
-    with contextlib.suppress(Exception):  # as `_decoded` says
-        for number in range(1, frames):
-            image.seek(number)
-            image.load()
-            if not _is_plain(image):
-                return
-    image.seek(0)
-    image.load()
-
-
-def _is_plain(image: Image.Image) -> bool:
-    """Whether it is all of one colour, or all transparent."""
-    bands = np.array(image.getextrema()).reshape(-1, 2)
-    is_unseen = image.mode == "RGBA" and bands[3].max() == 0
-    return is_unseen or bool((bands[:, 0] == bands[:, 1]).all())
 
 
 def _reduced(image: Image.Image, edge: int) -> Image.Image:

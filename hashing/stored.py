@@ -53,6 +53,8 @@ class Stored:
     """As Exif counts: 1 to 8; anything else means 1."""
     frames: int = 1
     """How many the file has, at most MOST_FRAMES."""
+    is_apart: bool = False
+    """Whether it is decoded by a process of its own, which makes it upright too (`apart`)."""
     has_end: bool = True
     """False: a JPEG without its end marker."""
 

@@ -28,8 +28,8 @@ DIR          folder of shops, at any depth; a shop is a folder that directly hol
 -h, --help   show this help
 --           end of options, for a DIR that begins with "-"
 
-Images end in .jpg .jpeg .png .webp .gif .bmp .tif or .tiff, in any case. Symlinks are
-followed. Names that begin with a dot are passed over. FILE is replaced in one step once
+Images end in .jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif .heic .heif or .jp2,
+in any case. Symlinks are followed. Names that begin with a dot are passed over. FILE is replaced in one step once
 the list is complete; until then, and after any error, an earlier FILE stays as it was.
 
 Exit codes: 0 list written (warnings, if any, on stderr), 1 no list written, 2 wrong usage.
@@ -116,7 +116,8 @@ find_images() {
         -type l -exec bash -c 'printf "%.0sbroken link\n" "$@" >&3' bash {} + -o \
         \( ! -type f -o ! \( -iname '*.jpg' -o -iname '*.jpeg' -o -iname '*.png' \
             -o -iname '*.webp' -o -iname '*.gif' -o -iname '*.bmp' \
-            -o -iname '*.tif' -o -iname '*.tiff' \) \) \
+            -o -iname '*.tif' -o -iname '*.tiff' -o -iname '*.avif' \
+            -o -iname '*.heic' -o -iname '*.heif' -o -iname '*.jp2' \) \) \
         -exec bash -c 'printf "%.0sno image\n" "$@" >&3' bash {} + -o \
         \( -path "*$NEWLINE*" -o -path "*$RETURN*" \) \
         -exec bash -c 'printf "%.0sline break\n" "$@" >&3' bash {} + -o \

@@ -25,7 +25,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "locked"
-EXTRAS = ("admin", "java", "train", "milvus", "dev")
+EXTRAS = ("admin", "heif", "java", "train", "milvus", "dev")
 """Beside what is always installed; others are as constraints.txt says, without hashes."""
 UNLOCKED = "torch"
 INDEX = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")

@@ -5,6 +5,7 @@ import itertools
 import re
 from pathlib import Path
 
+import pillow_heif
 from PIL import Image
 
 from admin import jobs
@@ -29,6 +30,7 @@ def test_it_has_a_word_for_every_state_of_a_job():
 
 def test_it_lets_choose_every_format_that_is_decoded():
     Image.init()  # or it knows only the formats that were used so far
+    pillow_heif.register_heif_opener()
     accepted = re.search(r'accept="([^"]*)">', (PAGE / "index.html").read_text())[1].split(",")
     assert accepted == [Image.MIME[format] for format in picture.FORMATS]
 

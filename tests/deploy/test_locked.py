@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from tests.running import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCKED_EXTRAS = ("admin", "java", "train", "milvus", "dev")
+LOCKED_EXTRAS = ("admin", "heif", "java", "train", "milvus", "dev")
 FILES = ("base", *LOCKED_EXTRAS)
 ENTRY = re.compile(r"^([a-z0-9-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", re.MULTILINE)
 

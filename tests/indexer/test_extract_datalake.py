@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -367,10 +368,11 @@ def test_it_lists_and_names_every_suffix_that_is_decoded(tmp_path):
     assert extract(tmp_path, "data").returncode == 0
     assert len(listed(tmp_path)) == len(SUFFIXES)
     shown = extract(tmp_path, "--help").stdout
-    named = re.search(r"Images end in (.*?), in any case", shown)[1]
+    named = re.search(r"Images end in (.*?),\sin any case", shown)[1]
     assert named.replace("or ", "").split() == list(SUFFIXES)
 
 
 def test_the_suffixes_are_those_of_the_formats():
+    pillow_heif.register_heif_opener()
     opened = Image.registered_extensions()
     assert {opened[suffix] for suffix in SUFFIXES} == set(FORMATS)
