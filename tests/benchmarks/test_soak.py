@@ -3,6 +3,8 @@
 import asyncio
 import dataclasses
 import io
+import json
+import os
 import subprocess
 import sys
 from random import Random
@@ -16,7 +18,7 @@ from soak_requests import Hostile, draw, kinds
 from soak_sending import Asked, Outcome, Place, send
 from soak_watch import Reading, Watch
 
-from tests.running import wait_for
+from tests.running import ROOT, free_block, wait_for
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
@@ -147,3 +149,19 @@ def test_a_broken_budget_is_named_with_who_is_to_blame(change, name, blamed):
     found = broken(dataclasses.replace(calm(), **change))
     assert name in [one.name for one in found]
     assert any(blamed in one.blame for one in found if one.name == name)
+
+
+@pytest.mark.server
+def test_a_minute_against_the_real_service(tmp_path):
+    """Sends hostile requests for a minute, and rests before and after.  A good client may wait for
+    longer than by default, since other tests may load the machine."""
+    done = subprocess.run(
+        [sys.executable, "benchmarks/soak.py", "--minutes", "1", "--within", "10", "--admin",
+         "--out", tmp_path],
+        cwd=ROOT, text=True, capture_output=True,
+        env=os.environ | {"EFISS_PORT": str(free_block()), "EFISS_HOST": "127.0.0.1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((tmp_path / "soak.json").read_text())
+    assert result["sent"] > 100
+    assert result["good"]["in the storm"]["questions"] > 100
