@@ -204,6 +204,6 @@ READERS: dict[str, tuple[re.Pattern[bytes], Callable[[bytes], Stored]]] = {
 
 FORMATS = tuple(READERS)
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic",
-            ".heif", ".jp2")  # fmt: skip
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff",
+            ".avif", ".heic", ".heif", ".jp2")  # fmt: skip
 """Of the names of files in these formats, in any case of letters."""

@@ -15,6 +15,13 @@ BLOCK = 1 << 24
 _HOW_TO_MAKE = "run bash indexer/extract_datalake.sh DIR to make the list"
 
 
+LEFT_OUT = ".left_out"
+"""End of the name, beside the list's, of the file that names what was left out of it: a reason, a
+tab and a path a line."""
+_NO_LOSS = b"text\t"
+"""Of files that nobody takes for a picture."""
+
+
 class CatalogueError(Problem):
     """The list cannot be used; the message names the file and says what to do."""
 
@@ -31,6 +38,8 @@ class Catalogue:
     """Lines dropped because an earlier line holds the same path."""
     blank: int
     """Lines skipped because they hold nothing but spaces and tabs."""
+    left_out: int
+    """Files of the datalake that are in no line and may have been pictures, as `LEFT_OUT` says."""
 
 
 def read_catalogue(path: Path, folder: Path) -> Catalogue:
@@ -52,7 +61,22 @@ def read_catalogue(path: Path, folder: Path) -> Catalogue:
         sha256=lines.sha256,
         duplicates=len(filled) - len(paths),
         blank=lines.count - len(filled),
+        left_out=_left_out(path),
     )
+
+
+def _left_out(path: Path) -> int:
+    """Raises CatalogueError."""
+    beside = Path(f"{path}{LEFT_OUT}")
+    try:
+        with beside.open("rb") as lines:
+            return sum(not line.startswith(_NO_LOSS) for line in lines)
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise CatalogueError(
+            f"{beside} cannot be read ({error.strerror}): get read access, or remove it"
+        ) from error
 
 
 def filled_lines(lines: "Lines") -> Iterator[list[bytes]]:

@@ -5,32 +5,45 @@ set -u
 export LC_ALL=C # sort by bytes, match names that are not UTF-8, and get find's messages in English
 
 readonly PROGRAM=extract_datalake.sh
-readonly NEWLINE=$'\n' RETURN=$'\r'
+readonly NEWLINE=$'\n' RETURN=$'\r' TAB=$'\t'
+readonly SUFFIXES='.jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif .heic .heif .jp2'
+# What systems and NAS devices leave among the pictures, in any case of letters.
+readonly SYSTEM=('@eaDir' '@Recycle' '@Recently-Snapshot' '#recycle' '#snapshot' "\$RECYCLE.BIN"
+    'RECYCLER' 'System Volume Information' '__MACOSX' 'lost+found' 'Thumbs.db' 'desktop.ini')
 
 dir=''
+excluded=()
 output=database_info.txt
 work=''
 
 show_help() {
     cat <<HELP
-Usage: $PROGRAM [-o FILE] [--] DIR
+Usage: $PROGRAM [-o FILE] [--exclude PATTERN]... [--] DIR
 
 Writes the path of every image under DIR to database_info.txt in the current folder:
 one path a line, sorted by bytes, each path once, spelled as DIR was given.
 
   $ bash indexer/$PROGRAM data
-  database_info.txt: 600 images in 4 shops (3 other files left out)
+  database_info.txt: 600 images in 4 shops (3 other files left out, see database_info.txt.left_out)
   $ head -n 1 database_info.txt
   data/abc.com/42_abc_com.jpg
 
-DIR          folder of shops, at any depth; a shop is a folder that directly holds images
--o FILE      write to FILE instead of database_info.txt
--h, --help   show this help
---           end of options, for a DIR that begins with "-"
+DIR                folder of shops; a shop is a folder in it, with the images at any depth below
+-o FILE            write to FILE instead of database_info.txt
+--exclude PATTERN  pass over files and folders of that name, or of that path below DIR where
+                   PATTERN has a /; * and ? stand for any letters; may be given several times
+-h, --help         show this help
+--                 end of options, for a DIR that begins with "-"
 
-Images end in .jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif .heic .heif or .jp2,
-in any case. Symlinks are followed. Names that begin with a dot are passed over. FILE is replaced in one step once
-the list is complete; until then, and after any error, an earlier FILE stays as it was.
+Images end in ${SUFFIXES},
+in any case of letters; files with another end or none are images if they begin like one (but TIFF, as which the raw
+files of cameras begin). Symlinks are followed. Names that begin with a dot are passed over, and
+so are the thumbnail and recycle folders of systems and NAS devices (@eaDir, #recycle, \$RECYCLE.BIN,
+System Volume Information, __MACOSX, lost+found and their like).
+
+FILE.datalake gets DIR, so that the index knows which folders are shops. FILE.left_out, where
+anything is left out, names it and why, a line each. FILE is replaced in one step once the list
+is complete; until then, and after any error, an earlier FILE stays as it was.
 
 Exit codes: 0 list written (warnings, if any, on stderr), 1 no list written, 2 wrong usage.
 HELP
@@ -59,6 +72,13 @@ set_dir() {
     dir=$1
 }
 
+exclude() {
+    local pattern=${1#/}
+    pattern=${pattern%/}
+    [ -n "$pattern" ] || usage_error '--exclude needs the name of a file or folder, or a pattern'
+    excluded[${#excluded[@]}]=$pattern
+}
+
 parse_arguments() {
     while [ $# -gt 0 ]; do
         case $1 in
@@ -68,6 +88,11 @@ parse_arguments() {
                 output=$2
                 shift
                 ;;
+            --exclude)
+                exclude "${2-}"
+                shift
+                ;;
+            --exclude=*) exclude "${1#--exclude=}" ;;
             --) shift; break ;;
             -*) usage_error "there is no option '$1' (a folder of that name goes after --)" ;;
             *) set_dir "$1" ;;
@@ -105,35 +130,87 @@ check_output() {
     [ ! -e "$1" ] || [ -f "$1" ] || die "'$1' is not a regular file, give another name after -o"
 }
 
+# note REASON PATH...: what is left out, on descriptor 3, a line each.
+note() {
+    local reason=$1
+    shift
+    set -- "${@#./}"
+    printf "$reason\t%s\n" "${@//[$'\n\r']/?}" >&3
+}
+
+# A list of one path a line cannot hold a path with a line break.
+list() {
+    local path
+    for path; do
+        case $path in
+            *[$'\n\r']*) note 'line break' "$path" ;;
+            *) printf '%s\n' "${path#./}" ;;
+        esac
+    done
+}
+
+# Lists those of these files that begin like images; it starts no process for each.
+list_images() {
+    local path head byte
+    for path; do
+        if [ ! -r "$path" ]; then
+            note unreadable "$path"
+            continue
+        fi
+        head=''
+        while [ ${#head} -lt 12 ] && IFS= read -r -d '' -n 1 byte; do
+            head=$head${byte:-$'\2'} # in place of NUL, which no variable can hold
+        done <"$path"
+        case $head in
+            $'\xff\xd8\xff'* | $'\x89PNG\r\n'* | GIF8[79]a* | RIFF????WEBP) list "$path" ;;
+            BM????$'\2\2\2\2'* | ????ftypavi[fs] | ????ftyphei[cxms]) list "$path" ;;
+            ????ftyphev[cxms] | ????ftypmif1 | $'\2\2\2\x0cjP  '*) list "$path" ;;
+            *[$'\1'-$'\x08\x0e'-$'\x1f']*) note 'no image' "$path" ;;
+            *) note text "$path" ;;
+        esac
+    done
+}
+
 # Prints the image paths under $1, which starts with / or ./ so that find cannot take it for an
-# option; a leading ./ is taken off again. What is left out is noted on descriptor 3, a line each,
-# beside find's own messages; an "exit" line at the end tells that find was not cut short.
-# shellcheck disable=SC2016 # the inner bash expands these, once for thousands of paths
+# option; a leading ./ is taken off again. find's own messages go where the notes go; an "exit"
+# line at the end tells that find was not cut short.
 find_images() {
+    local name suffix below with images=() passed_over=(-name '.*')
+    for name in "${SYSTEM[@]}"; do passed_over+=(-o -iname "$name"); done
+    below=$(printf '%s' "${1%/}" | sed 's/[][*?\\]/\\&/g')
+    for name in ${excluded[@]+"${excluded[@]}"}; do
+        case $name in
+            */*) passed_over+=(-o -path "$below/$name") ;;
+            *) passed_over+=(-o -name "$name") ;;
+        esac
+    done
+    for suffix in $SUFFIXES; do images+=(-o -iname "*$suffix"); done
+    with=$(declare -f note list list_images) # for the shells that find starts
     find -L "$1" -mindepth 1 \
-        -name '.*' -prune -o \
+        \( "${passed_over[@]}" \) -prune -o \
         -type d -o \
-        -type l -exec bash -c 'printf "%.0sbroken link\n" "$@" >&3' bash {} + -o \
-        \( ! -type f -o ! \( -iname '*.jpg' -o -iname '*.jpeg' -o -iname '*.png' \
-            -o -iname '*.webp' -o -iname '*.gif' -o -iname '*.bmp' \
-            -o -iname '*.tif' -o -iname '*.tiff' -o -iname '*.avif' \
-            -o -iname '*.heic' -o -iname '*.heif' -o -iname '*.jp2' \) \) \
-        -exec bash -c 'printf "%.0sno image\n" "$@" >&3' bash {} + -o \
-        \( -path "*$NEWLINE*" -o -path "*$RETURN*" \) \
-        -exec bash -c 'printf "%.0sline break\n" "$@" >&3' bash {} + -o \
-        -exec bash -c 'printf "%s\n" "${@#./}"' bash {} + \
+        -type l -exec bash -c "$with; note 'broken link' \"\$@\"" bash {} + -o \
+        ! -type f -exec bash -c "$with; note 'no image' \"\$@\"" bash {} + -o \
+        \( "${images[@]:1}" \) -exec bash -c "$with; list \"\$@\"" bash {} + -o \
+        -exec bash -c "$with; list_images \"\$@\"" bash {} + \
         2>&3
     printf 'exit %d\n' "$?" >&3
 }
 
-count_notes() { grep -c -x -- "$1" "$work/notes"; }
-
-messages() { grep -v -x -E 'broken link|no image|line break|exit [0-9]+' "$work/notes"; }
+readonly REASONS='broken link|no image|text|line break|unreadable'
+notes() { grep -E "^($1)$TAB" "$work/notes"; }
+count_notes() { grep -c -E "^($1)$TAB" "$work/notes"; }
+messages() { grep -v -E "^($REASONS)$TAB|^exit [0-9]+\$" "$work/notes"; }
 
 # A link to a folder above it, or to itself.
 readonly LOOP='^find: File system loop detected|: Too many levels of symbolic links$'
 loops() { messages | grep -E "$LOOP"; }
 unread() { messages | grep -v -E "$LOOP"; }
+
+unreadable() {
+    unread
+    notes unreadable | cut -f 2-
+}
 
 # A message that names no path ("cannot fork") means that find gave up: no list is better than
 # a short one. One that names a path costs only that path.
@@ -148,9 +225,9 @@ check_complete() {
 
 warn_left_out() {
     local count
-    count=$(unread | grep -c '')
+    count=$(unreadable | grep -c '')
     [ "$count" -eq 0 ] || warn "left out $(plural "$count" 'unreadable path') \
-($(unread | head -n 1)), get read access and run again"
+($(unreadable | head -n 1)), get read access and run again"
     count=$(loops | grep -c '')
     [ "$count" -eq 0 ] || warn "left out $(plural "$count" 'circular link') \
 ($(loops | head -n 1)), remove to silence"
@@ -161,14 +238,40 @@ warn_left_out() {
 which a list of one path a line cannot hold: rename and run again"
 }
 
+# What is left out, with the reason before it; dot files and what is excluded are passed over.
+left_out() {
+    notes 'broken link|no image|text|line break'
+    loops | sed "s/^/circular link$TAB/"
+    unreadable | sed "s/^/unreadable$TAB/"
+}
+
+# Images in no folder of DIR are of a shop of DIR's name.
+count_shops() {
+    cut -b "$((${#1} + 2))-" "$work/list" | sed -e 's|^/*\([^/]*\)/.*|\1/|' -e t -e 's|.*||' |
+        sort -u | grep -c ''
+}
+
 summary() {
     local images shops others left_out=''
     images=$(grep -c '' "$work/list")
-    shops=$(sed 's|/[^/]*$||' "$work/list" | sort -u | grep -c '')
-    others=$(count_notes 'no image')
-    [ "$others" -eq 0 ] || left_out=" ($(plural "$others" 'other file') left out)"
+    shops=$(count_shops "${dir%/}")
+    others=$(count_notes 'no image|text')
+    [ "$others" -eq 0 ] ||
+        left_out=" ($(plural "$others" 'other file') left out, see $output.left_out)"
     printf '%s: %s in %s%s\n' \
         "$output" "$(plural "$images" image)" "$(plural "$shops" shop)" "$left_out"
+}
+
+# Puts the files beside the list first: with the list of before they do no harm.
+place() {
+    printf '%s\n' "$dir" >"$work/datalake" && mv -f -- "$work/datalake" "$1.datalake" || return
+    left_out >"$work/left_out" || return
+    if [ -s "$work/left_out" ]; then
+        mv -f -- "$work/left_out" "$1.left_out" || return
+    else
+        rm -f -- "$1.left_out" || return
+    fi
+    mv -f -- "$work/list" "$1"
 }
 
 clean_up() { [ -z "$work" ] || rm -rf -- "$work"; }
@@ -198,7 +301,7 @@ main() {
     warn_left_out
     [ -s "$work/list" ] || die "no image in '$dir', check that it is the folder of shops"
     report=$(summary)
-    mv -f -- "$work/list" "$target" 2>/dev/null ||
+    place "$target" 2>/dev/null ||
         die "cannot replace '$output', get write access or name another file with -o"
     printf '%s\n' "$report"
 }

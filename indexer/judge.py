@@ -47,6 +47,9 @@ class Thresholds:
     most_gone: float = 20.0
     """Percent of the live version's rows whose content may be found nowhere in the new one: the
     pictures that were removed, and those that others replaced."""
+    most_left_out: float = 20.0
+    """Percent of the datalake's files, but for texts and what is excluded, that may be no pictures
+    and so stand in no line of the catalogue."""
 
 
 def read_thresholds(path: Path) -> Thresholds:
@@ -178,6 +181,17 @@ def _rows(
             rejected > thresholds.most_rejected,
         ),
     ]
+    if (left_out := new.manifest.catalogue.get("left_out")) is not None:
+        share = 100 * left_out / (rows + new.manifest.rejected + left_out)
+        measures.append(
+            Measure(
+                "files left out",
+                share,
+                unit="%",
+                limit=f"at most {thresholds.most_left_out:g} %",
+                refused=share > thresholds.most_left_out,
+            )
+        )
     if old is None:
         return measures
     changed = changes(new, old, scratch)

@@ -294,6 +294,7 @@ def _publish(
             "database": str(order.database),
             "sha256": catalogue.sha256,
             "lines": total,
+            "left_out": catalogue.left_out,
         },
         index_mode=order.index_mode,
     )

@@ -7,6 +7,7 @@ from the new version the old one is live.  The next run goes on from there.
 
 import dataclasses
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from indexer import judge, live_model
@@ -29,6 +30,8 @@ class Plan:
     order: Order
     """What to index, the list among it."""
     thresholds: Thresholds
+    exclude: tuple[str, ...] = ()
+    """Patterns of files and folders below the datalake that are not listed."""
     keep_model: bool = False
     """Whether the live version's model, where a version is live, takes the place of the order's."""
     where: milvus.Place | None = None
@@ -51,7 +54,8 @@ def reindex(plan: Plan, tell: Tell = lambda event: None) -> Outcome:
     with index.reindexing():
         if plan.datalake is not None:
             tell(Event("extract", message=f"listing {plan.datalake}"))
-            tell(Event("extract", message=extract(plan.datalake, plan.order.database)))
+            listed = extract(plan.datalake, plan.order.database, plan.exclude)
+            tell(Event("extract", message=listed))
         summary = _index(plan, tell)
         version = summary.manifest.version
         with index.holding(version) as folder:
@@ -96,12 +100,14 @@ def _bring_live(plan: Plan, folder: Path, is_new: bool, tell: Tell) -> Outcome:
     return Outcome(DONE, version, done.before, f"version {version} is live", judged)
 
 
-def extract(datalake: Path, database: Path) -> str:
+def extract(datalake: Path, database: Path, exclude: Iterable[str] = ()) -> str:
     """List the pictures of a folder of shops into the file `database`; returns how many in words.
 
+    exclude: patterns of files and folders to pass over.
     Raises IndexingError.
     """
-    command: list[str | Path] = ["bash", _SCRIPT, "-o", database, "--", datalake]
+    patterns = [f"--exclude={pattern}" for pattern in exclude]
+    command: list[str | Path] = ["bash", _SCRIPT, "-o", database, *patterns, "--", datalake]
     done = subprocess.run(command, text=True, errors="replace", capture_output=True)
     if done.returncode != 0:
         raise IndexingError(done.stderr.strip().replace("\n", "; "))

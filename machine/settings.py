@@ -288,6 +288,14 @@ DATALAKE: Setting[Path | None] = Setting(
     "folder of shops that a reindex lists first; without it the list is taken as it is",
     _nothing,
 )
+EXCLUDE: Setting[tuple[str, ...]] = Setting(
+    "EFISS_EXCLUDE",
+    Kind("patterns with : between", lambda text: tuple(filter(None, text.split(":")))),
+    "",
+    "files and folders of the datalake that a listing passes over: names or patterns, as of "
+    "--exclude, with : between",
+    lambda: (),
+)
 LINKS = Setting(
     "EFISS_FOLLOW_LINKS",
     _choice("on", "off"),
@@ -307,8 +315,8 @@ SERVE = (PORT, HOST, WORKERS, BATCH, BATCH_DELAY, HEAP, PIXELS, ENGINE, ACCESS_L
 """What `efiss serve` goes by."""
 SEARCH = (BACKEND, MILVUS_URI, MILVUS_TOKEN)
 """What says where versions are searched; read by `searcher.milvus.place`."""
-ADMIN = (ADMIN_PORT, ADMIN_HOST, ADMIN_TOKEN, ADMIN_TOKEN_FILE, SERVICE_URL, DATALAKE, LINKS,
-         DATABASE, MODELS)  # fmt: skip
+ADMIN = (ADMIN_PORT, ADMIN_HOST, ADMIN_TOKEN, ADMIN_TOKEN_FILE, SERVICE_URL, DATALAKE, EXCLUDE,
+         LINKS, DATABASE, MODELS)  # fmt: skip
 """What `efiss admin` goes by beside those."""
 TABLE: tuple[Setting, ...] = (*SERVE, *SEARCH, INDEX, *ADMIN)
 

@@ -71,7 +71,8 @@ class Manifest:
     """Of an approximate index `steps`, the last step of lookup, and `recall`, what that gave when
     it was built; else empty."""
     catalogue: dict[str, Any]
-    """`database`, the path as given, `sha256` and `lines` of the list the index was built from."""
+    """`database`, the path as given, `sha256` and `lines` of the list the index was built from;
+    `left_out`, how many files that may be pictures the list does not have, where that is known."""
     files: dict[str, dict[str, Any]]
     """Name -> {"bytes", "sha256"} of every other file."""
 

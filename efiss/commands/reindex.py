@@ -27,7 +27,7 @@ from efiss.progress import Pace
 from efiss.stopping import Stopped, stopping_on_signals
 from indexer.outcome import FAILED
 from machine.errors import Problem, sentence_of
-from machine.settings import DATABASE, DATALAKE, MODELS
+from machine.settings import DATABASE, DATALAKE, EXCLUDE, MODELS
 
 if TYPE_CHECKING:
     from indexer.reindex import Plan
@@ -43,6 +43,13 @@ PAUSES = {True: 0.25, False: 30.0}
     show_envvar=True,
     type=click.Path(path_type=Path),
     help="Folder of shops to list into --database first; without it, the list is taken as it is.",
+)
+@click.option(
+    "--exclude",
+    metavar="PATTERN",
+    multiple=True,
+    help="Of --datalake, pass over files and folders of that name, or of that path below it where "
+    f"PATTERN has a /; may be given several times. By default those of {EXCLUDE.name}.",
 )
 @click.option(
     "--database",
@@ -139,6 +146,7 @@ def _plan(config: Path, backend: str | None, uri: str | None, **options: Any) ->
     from searcher import milvus
 
     own = {name: options.pop(name) for name in ("datalake", "keep", "wait", "force")}
+    own["exclude"] = options.pop("exclude") or EXCLUDE.value()
     given = options.pop("model_path")
     order = Order(
         **options,

@@ -21,6 +21,7 @@ from indexer.catalogue import read_catalogue
 
 SCRIPT = Path(__file__).parents[2] / "indexer" / "extract_datalake.sh"
 LIST = "database_info.txt"
+ROOT_FILE, LEFT_OUT = f"{LIST}.datalake", f"{LIST}.left_out"
 
 
 # Root may read and write everything, unless these capabilities are taken from it.
@@ -61,7 +62,9 @@ def test_lists_a_datalake_and_says_counts(tmp_path):
     touch(tmp_path, "data/xyz.vn/7_xyz_vn.jpg", "data/labels.csv")
     run = extract(tmp_path, "data")
     assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout == f"{LIST}: 3 images in 2 shops (1 other file left out)\n"
+    assert run.stdout == f"{LIST}: 3 images in 2 shops (1 other file left out, see {LEFT_OUT})\n"
+    assert listed(tmp_path, LEFT_OUT) == ["text\tdata/labels.csv"]
+    assert listed(tmp_path, ROOT_FILE) == ["data"]
     assert listed(tmp_path) == [
         "data/abc.com/42_abc_com.jpg",
         "data/abc.com/69_abc_com.jpg",
@@ -104,14 +107,14 @@ def test_dir_of_any_name(tmp_path, name):
 
 
 def test_takes_image_suffixes_in_any_case_and_no_others(tmp_path):
-    images = ["a.JPG", "b.jpeg", "c.Png", "d.webp", "e.GIF", "f.bmp", "g.tif", "h.TIFF"]
+    images = ["a.JPG", "b.jfif", "b.jpeg", "c.Png", "d.webp", "e.GIF", "f.bmp", "g.tif", "h.TIFF"]
     others = ["i.csv", "jpg", "j.jpg.txt", "k.svg", "l"]
     touch(tmp_path, *(f"data/s/{name}" for name in images + others))
     (tmp_path / "data/s/folder.jpg").mkdir()
     os.mkfifo(tmp_path / "data/s/pipe.jpg")
     run = extract(tmp_path, "data")
     assert listed(tmp_path) == [f"data/s/{name}" for name in images]
-    assert "8 images in 1 shop (6 other files left out)" in run.stdout
+    assert "9 images in 1 shop (6 other files left out, see " in run.stdout
 
 
 def test_leaves_out_hidden_files_and_folders(tmp_path):
@@ -119,6 +122,99 @@ def test_leaves_out_hidden_files_and_folders(tmp_path):
     run = extract(tmp_path, "data")
     assert listed(tmp_path) == ["data/s/1.jpg"]
     assert run.stdout == f"{LIST}: 1 image in 1 shop\n"
+
+
+ENCODED = {"JPEG": "jpg", "PNG": "png", "GIF": "gif", "BMP": "bmp", "WEBP": "webp", "AVIF": "avif"}
+
+
+def encode(path, format):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.effect_noise((64, 48), 50).convert("RGB").save(path, format)
+
+
+@pytest.mark.parametrize("format", ENCODED)
+@pytest.mark.parametrize("name", ["69_abc_com", "69.jpg?v=12", "69.img", ".dot"])
+def test_files_without_a_known_suffix_are_known_by_their_content(tmp_path, format, name):
+    encode(tmp_path / "data/s" / name, format)
+    touch(tmp_path, "data/s/other.jpg")
+    extract(tmp_path, "data")
+    found = [f"data/s/{name}"] if name != ".dot" else []
+    assert listed(tmp_path) == sorted([*found, "data/s/other.jpg"])
+    assert not (tmp_path / LEFT_OUT).exists()
+
+
+def test_what_is_left_out_is_named_with_the_reason(tmp_path):
+    touch(tmp_path, "data/s/1.jpg", "data/s/empty", "data/s/a\nb.jpg")
+    files = {
+        "film.mp4": b"\0\0\0\x20ftypisom\0\0\2\0", "sound.wav": b"RIFF\x24\1\0\0WAVEfmt ",
+        "layers.psd": b"8BPS\0\1\0\0", "note.txt": b"BMW and RIFF", "raw.cr2": b"II*\0\x10\0\0\0CR",
+        "BM": b"BM is no picture", "ones": b"\1" * 40, "tail": b"\xff\xd8\xff",
+    }  # fmt: skip
+    for name, data in files.items():
+        (tmp_path / "data/s" / name).write_bytes(data)
+    (tmp_path / "data/s/gone.jpg").symlink_to("nowhere")
+    (tmp_path / "data/s/up").symlink_to("..")
+    assert extract(tmp_path, "data").returncode == 0
+    assert listed(tmp_path) == ["data/s/1.jpg", "data/s/tail"]
+    named = [line.split("\t") for line in listed(tmp_path, LEFT_OUT)]
+    reasons = {path.removeprefix("data/s/").split("'")[0]: reason for reason, path in named}
+    assert reasons.pop("a?b.jpg") == "line break"
+    assert reasons.pop("gone.jpg") == "broken link"
+    assert reasons.pop("find: File system loop detected; ", "circular link") == "circular link"
+    texts = {name for name, reason in reasons.items() if reason == "text"}
+    assert texts == {"empty", "note.txt", "BM"}
+    assert {name for name, reason in reasons.items() if reason == "no image"} == {
+        "film.mp4", "sound.wav", "layers.psd", "raw.cr2", "ones",
+    }  # fmt: skip
+    for name in [*files, "gone.jpg", "up", "empty", "a\nb.jpg"]:
+        if name != "tail":
+            (tmp_path / "data/s" / name).unlink()
+    assert extract(tmp_path, "data").returncode == 0
+    assert not (tmp_path / LEFT_OUT).exists()  # that of before is gone
+
+
+def test_folders_that_are_no_shops_are_passed_over_at_any_depth(tmp_path):
+    names = ["@eaDir", "#recycle", ".Trash-1000", "$RECYCLE.BIN", "$Recycle.Bin", ".thumbnails"]
+    names += ["System Volume Information", "__MACOSX", "lost+found", "@Recycle"]
+    for name in names:
+        touch(tmp_path, f"data/{name}/1.jpg", f"data/s/{name}/s/1.jpg")
+    touch(tmp_path, "data/s/1.jpg", "data/s/Thumbs.db", "data/recycle/1.jpg")
+    run = extract(tmp_path, "data")
+    assert listed(tmp_path) == ["data/recycle/1.jpg", "data/s/1.jpg"]
+    assert run.stdout == f"{LIST}: 2 images in 2 shops\n"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "left"),
+    [
+        (["old"], "a/1.jpg a/2.png b/new/1.jpg b/old.jpg"),
+        (["*.png"], "a/1.jpg a/old/1.jpg b/new/1.jpg b/old.jpg"),
+        (["old*"], "a/1.jpg a/2.png b/new/1.jpg"),
+        (["b/*"], "a/1.jpg a/2.png a/old/1.jpg"),
+        (["/a/old/", "new"], "a/1.jpg a/2.png b/old.jpg"),
+        (["data", "1"], "a/1.jpg a/2.png a/old/1.jpg b/new/1.jpg b/old.jpg"),
+    ],
+)
+def test_exclude_names_files_and_folders(tmp_path, patterns, left):
+    folder = "d[a]*ta"
+    names = ["a/1.jpg", "a/2.png", "a/old/1.jpg", "b/new/1.jpg", "b/old.jpg"]
+    touch(tmp_path, *(f"{folder}/{name}" for name in names))
+    options = [word for pattern in patterns for word in ("--exclude", pattern)]
+    run = extract(tmp_path, *options, folder)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert listed(tmp_path) == [f"{folder}/{name}" for name in left.split()]
+    assert not (tmp_path / LEFT_OUT).exists()
+
+
+def test_a_shop_is_the_first_folder_below_the_datalake(tmp_path):
+    touch(
+        tmp_path, "data/abc.com/dresses/1.jpg", "data/abc.com/2.jpg", "data/xyz.com/dresses/1.jpg"
+    )
+    assert "3 images in 2 shops" in extract(tmp_path, "./data/").stdout
+    assert listed(tmp_path, ROOT_FILE) == ["./data"]
+    assert "2 images in 2 shops" in extract(tmp_path, "data/abc.com").stdout
+    assert "1 image in 1 shop" in extract(tmp_path, f"{tmp_path}/data/abc.com/dresses").stdout
+    assert listed(tmp_path, ROOT_FILE) == [f"{tmp_path}/data/abc.com/dresses"]
 
 
 def test_sorts_by_bytes_whatever_the_locale(tmp_path):
@@ -190,7 +286,7 @@ def test_replaces_the_old_list_and_leaves_nothing_else(tmp_path):
     (tmp_path / LIST).write_text("old\n")
     extract(tmp_path, "data")
     assert listed(tmp_path) == ["data/s/1.jpg"]
-    assert sorted(os.listdir(tmp_path)) == ["data", LIST]
+    assert sorted(os.listdir(tmp_path)) == ["data", LIST, ROOT_FILE]
 
 
 def test_list_has_the_rights_of_any_new_file(tmp_path):
@@ -222,6 +318,8 @@ def test_help_teaches_by_example(tmp_path, option):
         (["data", "more"], 2, "one DIR is wanted"),
         (["--nope", "data"], 2, "no option '--nope'"),
         (["data", "-o"], 2, "-o needs the name"),
+        (["data", "--exclude"], 2, "--exclude needs the name"),
+        (["data", "--exclude", "/"], 2, "--exclude needs the name"),
         (["missing"], 1, "no folder 'missing'"),
         (["data/file.txt"], 1, "is not a folder"),
         (["data"], 1, "no image in 'data'"),
@@ -306,6 +404,14 @@ class TestRights:
         assert run.returncode == 0
         assert listed(tmp_path) == ["data/s/1.jpg"]
         assert "left out 1 unreadable path (" in run.stderr
+        assert listed(tmp_path, LEFT_OUT)[0].startswith("unreadable\tfind: ")
+
+    def test_a_file_that_is_to_be_known_by_its_content_must_be_readable(self, tmp_path):
+        touch(tmp_path, "data/s/1.jpg", "data/s/2")
+        (tmp_path / "data/s/2").chmod(0)
+        run = extract(tmp_path, "data", prefix=AS_USER)
+        assert "left out 1 unreadable path (data/s/2)" in run.stderr
+        assert listed(tmp_path, LEFT_OUT) == ["unreadable\tdata/s/2"]
 
     def test_unreadable_dir(self, tmp_path):
         touch(tmp_path, "data/s/1.jpg")
@@ -328,7 +434,7 @@ class TestRights:
 class TestBusybox:
     @pytest.fixture
     def env(self, tmp_path):
-        for tool in ("find", "sort", "sed", "grep", "head", "mktemp", "mv", "rm"):
+        for tool in ("find", "sort", "cut", "sed", "grep", "head", "mktemp", "mv", "rm"):
             env = fake_tool(tmp_path, tool, f'exec busybox {tool} "$@"')
         return env
 
@@ -337,7 +443,9 @@ class TestBusybox:
         touch(tmp_path, "data/.hidden/2.jpg", "data/labels.csv")
         (tmp_path / "data/gone.jpg").symlink_to("nowhere")
         run = extract(tmp_path, "data", env=env)
-        assert run.stdout == f"{LIST}: 3 images in 2 shops (1 other file left out)\n"
+        assert (
+            run.stdout == f"{LIST}: 3 images in 2 shops (1 other file left out, see {LEFT_OUT})\n"
+        )
         assert listed(tmp_path) == ["data/s t/1.JPG", "data/s t/é.png", "data/\udcff.jpg"]
         assert "1 broken link," in run.stderr
 
@@ -369,7 +477,7 @@ def test_it_lists_and_names_every_suffix_that_is_decoded(tmp_path):
     assert len(listed(tmp_path)) == len(SUFFIXES)
     shown = extract(tmp_path, "--help").stdout
     named = re.search(r"Images end in (.*?),\sin any case", shown)[1]
-    assert named.replace("or ", "").split() == list(SUFFIXES)
+    assert named.split() == list(SUFFIXES)
 
 
 def test_the_suffixes_are_those_of_the_formats():

@@ -225,9 +225,9 @@ def test_what_is_not_said_is_as_by_default(tmp_path, text):
 def test_the_file_says_what_is_allowed(tmp_path):
     (tmp_path / "efiss.toml").write_text(
         "[check]\nmost_shrunk = 100\nmost_gone = 30\nmost_rejected = 0.5\n"
-        "least_self_retrieval = 0\nsample = 1\n"
+        "least_self_retrieval = 0\nsample = 1\nmost_left_out = 7\n"
     )
-    assert read_thresholds(tmp_path / "efiss.toml") == Thresholds(100.0, 0.5, 0.0, 1, 30.0)
+    assert read_thresholds(tmp_path / "efiss.toml") == Thresholds(100.0, 0.5, 0.0, 1, 30.0, 7.0)
 
 
 @pytest.mark.parametrize(("shrunk", "gone"), [(10, 20), (50, 50)])

@@ -334,6 +334,21 @@ def test_the_number_may_be_given(plan):
         reindex(numbered(plan, "2.0.7"))
 
 
+def test_what_is_excluded_is_not_listed_and_what_is_left_out_is_judged(plan):
+    draw(Path("data/abc.com/archive/1.png"), 77)
+    for i in range(10):
+        Path(f"data/abc.com/{i}.psd").write_bytes(b"8BPS\0\1" + bytes(9))
+    refused = reindex(plan)
+    assert refused.state == steps.REFUSED and "files left out" in refused.message
+    assert "at most 20 % is allowed" in refused.message
+    assert Path(f"{plan.order.database}.left_out").read_text().count("\n") == 10
+    done = reindex(dataclasses.replace(plan, exclude=("*.psd", "archive")))
+    assert done.state == steps.DONE
+    assert "archive" not in plan.order.database.read_text()
+    left_out = {m.name: m.value for m in done.report.measures}["files left out"]
+    assert left_out == 0
+
+
 def test_without_a_datalake_the_list_is_taken_as_it_is(plan):
     plan.order.database.write_text("".join(f"{picture(i)}\n" for i in (3, 1, 2)))
     reindex(dataclasses.replace(plan, datalake=None))

@@ -63,6 +63,8 @@ def test_a_default_is_a_value_and_an_empty_variable_is_the_default(setting, monk
         (settings.MILVUS_URI, "http://milvus:19530/shop", "http://milvus:19530/shop"),
         (settings.MILVUS_URI, "/data/shop.db", "/data/shop.db"),
         (settings.DATALAKE, "data", Path("data")),
+        (settings.EXCLUDE, "*.psd:a b:", ("*.psd", "a b")),
+        (settings.EXCLUDE, "", ()),
         (settings.ADMIN_TOKEN, "a" * 16, "a" * 16),
     ],
 )
