@@ -14,13 +14,14 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from handlers.body import RequestError
+from handlers.body import RequestError, shown
 from handlers.request import Query
 from hashing.codes import CODE_BITS, CODE_BYTES, pack
 from hashing.model import Model, Sidecar
 from searcher import order
 from searcher.live import Serving
 from searcher.opened import OpenVersion
+from searcher.shops import nearest, rule_of, spellings
 
 CROPPED_EDGE = 640
 """The longest side in pixels of the part that an answer shows."""
@@ -46,6 +47,8 @@ class Job:
     """JPEG of the part of the image that the box marks."""
     distances: list[int] | None = None
     """Of the results, in bits."""
+    unknown_shops: list[str] = dataclasses.field(default_factory=list)
+    """Of the query, that the version does not have, beside others that it has."""
 
 
 @contextlib.contextmanager
@@ -63,12 +66,14 @@ def begin(job: Job, max_pixels: int) -> None:
 
     Raises RequestError when the version cannot answer such a query, picture.PictureError.
     """
+    _know_shops(job)
     query, opened, model = job.query, job.serving.opened, job.serving.model
     if query.code is not None:
         job.code = np.frombuffer(query.code, np.uint8)
     elif query.like is not None:
         with timed(job.ms, "like"):
-            row = opened.row(query.like)
+            found = map(opened.row, spellings(query.like))
+            row = next((row for row in found if row is not None), None)
         if row is None:
             raise RequestError(
                 404,
@@ -87,6 +92,37 @@ def begin(job: Job, max_pixels: int) -> None:
     else:
         with timed(job.ms, "decode"):
             _decode(job, model, query.image or b"", max_pixels)
+
+
+def _know_shops(job: Job) -> None:
+    """Spell the shops of the query as the version does.  Raises RequestError when it has none of
+    those that are asked for."""
+    asked, names = job.query.selection, job.serving.opened.shop_names
+    if not asked.shops and not asked.exclude_shops:
+        return
+    known = {
+        name: [spelling for spelling in spellings(name) if spelling in names]
+        for name in (*(asked.shops or ()), *asked.exclude_shops)
+    }
+    job.unknown_shops = sorted(name for name, spelled in known.items() if not spelled)
+    if asked.shops and not any(known[name] for name in asked.shops):
+        name = min(asked.shops)
+        raise RequestError(
+            400,
+            "unknown_shops",
+            f"version {job.serving.version} has no shop {shown(name)}, did you mean "
+            f"{shown(nearest(name, names))}?",
+        )
+    shops, excluded = (
+        frozenset(spelling for name in group for spelling in known[name])
+        for group in (asked.shops or (), asked.exclude_shops)
+    )
+    job.query = dataclasses.replace(
+        job.query,
+        selection=dataclasses.replace(
+            asked, shops=None if asked.shops is None else shops, exclude_shops=excluded
+        ),
+    )
 
 
 def run_model(jobs: list[Job]) -> None:
@@ -116,16 +152,19 @@ def answer(job: Job) -> dict:
     if query.debug:
         found |= {"distances": job.distances, "code": code.tobytes().hex(), "ms": job.ms}
         asked = order.Query(code, job.outputs, weight)
-        found |= _explained(job, rows, order.is_fine(asked, opened.has_fine_codes))
+        found |= _explained(
+            job, rows, found["relevant"], order.is_fine(asked, opened.has_fine_codes)
+        )
     if job.cropped:
         found["cropped_image"] = base64.b64encode(job.cropped).decode("ascii")
     return found
 
 
-def _explained(job: Job, rows: np.ndarray, is_fine: bool) -> dict:
-    """Which rank the answer has, and how near its results are, by both codes and in a word."""
+def _explained(job: Job, rows: np.ndarray, paths: list[str], is_fine: bool) -> dict:
+    """Which rank the answer has, and of its results shops and products and how near they are, by
+    both codes and in a word."""
     opened, model = job.serving.opened, job.serving.model
-    found: dict = {"rank": "fine" if is_fine else "distance"}
+    found: dict = {"rank": "fine" if is_fine else "distance"} | _shops(job, paths)
     similar: list = [None] * len(rows)
     if opened.has_fine_codes and job.outputs is not None and len(job.outputs) > CODE_BITS:
         similar = opened.similarities(rows, job.outputs, _weight(job)).round(4).tolist()
@@ -135,6 +174,21 @@ def _explained(job: Job, rows: np.ndarray, is_fine: bool) -> dict:
             match.word(distance, likeness if is_fine else None)
             for distance, likeness in zip(job.distances or [], similar, strict=True)
         ]
+    return found
+
+
+def _shops(job: Job, paths: list[str]) -> dict:
+    """Shops and products of the results and of `like`, and shops that the version does not have."""
+    rule = rule_of(job.serving.opened.manifest.catalogue)
+    described = [rule.described(path) for path in paths]
+    found: dict = {
+        "shops": [shop for shop, _ in described],
+        "products": [product for _, product in described],
+    }
+    if job.query.like is not None:
+        found["like"] = dict(zip(("shop", "product"), rule.described(job.query.like), strict=True))
+    if job.unknown_shops:
+        found["unknown_shops"] = job.unknown_shops
     return found
 
 

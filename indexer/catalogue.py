@@ -2,12 +2,14 @@
 
 import codecs
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from machine.errors import Problem
 from searcher.paths import Paths
+from searcher.shops import ShopRule
 
 BLOCK = 1 << 24
 """Bytes of a list that are read at once."""
@@ -15,6 +17,9 @@ BLOCK = 1 << 24
 _HOW_TO_MAKE = "run bash indexer/extract_datalake.sh DIR to make the list"
 
 
+DATALAKE = ".datalake"
+"""End of the name, beside the list's, of the file that holds the folder of the list's shops, as the
+lines spell it."""
 LEFT_OUT = ".left_out"
 """End of the name, beside the list's, of the file that names what was left out of it: a reason, a
 tab and a path a line."""
@@ -65,14 +70,28 @@ def read_catalogue(path: Path, folder: Path) -> Catalogue:
     )
 
 
+def shop_rule(path: Path, depth: int | None = None) -> ShopRule:
+    """What a shop is in the list `path`: the first folder below the datalake, where `DATALAKE` says
+    which that is, or the folder of this depth where one is given.  Raises CatalogueError."""
+    if depth is not None:
+        return ShopRule(depth=depth)
+    lines = _beside(path, DATALAKE)
+    return ShopRule(datalake=os.fsdecode(lines[0].rstrip(b"\r\n")) if lines else None)
+
+
 def _left_out(path: Path) -> int:
     """Raises CatalogueError."""
-    beside = Path(f"{path}{LEFT_OUT}")
+    return sum(not line.startswith(_NO_LOSS) for line in _beside(path, LEFT_OUT))
+
+
+def _beside(path: Path, end: str) -> list[bytes]:
+    """The lines of a file beside the list; none where there is none.  Raises CatalogueError."""
+    beside = Path(f"{path}{end}")
     try:
-        with beside.open("rb") as lines:
-            return sum(not line.startswith(_NO_LOSS) for line in lines)
+        with beside.open("rb") as file:
+            return file.readlines()
     except FileNotFoundError:
-        return 0
+        return []
     except OSError as error:
         raise CatalogueError(
             f"{beside} cannot be read ({error.strerror}): get read access, or remove it"

@@ -9,7 +9,7 @@ from numpy.lib.format import open_memmap
 
 from hashing.codes import CODE_BYTES, FINE_BITS, FINE_BYTES
 from hashing.model import find_model, read_sidecar
-from indexer.catalogue import Lines, Nul
+from indexer.catalogue import Lines, Nul, shop_rule
 from machine.errors import Problem
 from searcher.index import Index
 from searcher.paths import Paths
@@ -41,6 +41,8 @@ class ImportOrder:
     """The model that made the codes, or None when the index is to have none."""
     replace: bool
     """Whether a version of this number, unless it is live, may be replaced."""
+    shop_depth: int | None = None
+    """The shop is the so manieth folder of a path; None: as the file beside the list says."""
 
 
 def import_codes(order: ImportOrder) -> Manifest:
@@ -84,6 +86,7 @@ def _contents(order: ImportOrder) -> Contents:
             "database": str(order.database),
             "sha256": lines.sha256,
             "lines": len(paths),
+            "shops": shop_rule(order.database, order.shop_depth).as_json(),
         },
         index_mode=order.index_mode,
     )

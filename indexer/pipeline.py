@@ -15,7 +15,7 @@ from hashing.codes import split
 from hashing.files import Hashed, hash_files
 from hashing.model import Model, find_model
 from hashing.picture import limits
-from indexer.catalogue import Catalogue, read_catalogue
+from indexer.catalogue import Catalogue, read_catalogue, shop_rule
 from indexer.known_codes import KnownCodes
 from machine.arrays import kept_rows, mapped, scratch
 from machine.errors import Problem
@@ -61,6 +61,8 @@ class Order:
     resume: bool = False
     """Whether a version of this number that holds just this is taken as it is, since an earlier run
     may have built it."""
+    shop_depth: int | None = None
+    """The shop is the so manieth folder of a path; None: as the file beside the list says."""
     trust_content: bool = False
     """Read every file and go by its content, whatever its size and time say."""
     engine: str = "threads"
@@ -295,6 +297,7 @@ def _publish(
             "sha256": catalogue.sha256,
             "lines": total,
             "left_out": catalogue.left_out,
+            "shops": shop_rule(order.database, order.shop_depth).as_json(),
         },
         index_mode=order.index_mode,
     )

@@ -296,6 +296,14 @@ EXCLUDE: Setting[tuple[str, ...]] = Setting(
     "--exclude, with : between",
     lambda: (),
 )
+SHOP_DEPTH: Setting[int | None] = Setting(
+    "EFISS_SHOP_DEPTH",
+    _whole(1, 100),
+    "",
+    "which folder of a path is the shop, as of --shop_depth; without it the first one below the "
+    "datalake or, where the list does not say which that is, the last one",
+    _nothing,
+)
 LINKS = Setting(
     "EFISS_FOLLOW_LINKS",
     _choice("on", "off"),
@@ -316,7 +324,7 @@ SERVE = (PORT, HOST, WORKERS, BATCH, BATCH_DELAY, HEAP, PIXELS, ENGINE, ACCESS_L
 SEARCH = (BACKEND, MILVUS_URI, MILVUS_TOKEN)
 """What says where versions are searched; read by `searcher.milvus.place`."""
 ADMIN = (ADMIN_PORT, ADMIN_HOST, ADMIN_TOKEN, ADMIN_TOKEN_FILE, SERVICE_URL, DATALAKE, EXCLUDE,
-         LINKS, DATABASE, MODELS)  # fmt: skip
+         SHOP_DEPTH, LINKS, DATABASE, MODELS)  # fmt: skip
 """What `efiss admin` goes by beside those."""
 TABLE: tuple[Setting, ...] = (*SERVE, *SEARCH, INDEX, *ADMIN)
 

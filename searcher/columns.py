@@ -8,11 +8,11 @@
     fine_codes.npy                  each row's longer code, where the model or an import gives one
     digests.npy                     the first 8 bytes of each row's SHA-256, where files were read
 
-A path's shop is the folder it lies in, its product what stands before the first `_` of its name,
-within the shop: `data/abc.com/69_abc_com.jpg` is a picture of product 69 of abc.com.  A path
-without a folder is in the shop without a name.
+`searcher.shops` says which shop and product a path is of.  A path without a folder is in the shop
+without a name.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -25,6 +25,7 @@ from numpy.lib.format import open_memmap
 from hashing.codes import FINE_BYTES
 from machine.arrays import parts
 from searcher.paths import Paths
+from searcher.shops import LAST_FOLDER, ShopRule
 
 ROW = np.uint32
 MOST_ROWS = 2**32 // 4
@@ -44,7 +45,7 @@ PATHS, SHOPS, FINE_CODES = "paths.bin", "shops.json", "fine_codes.npy"
 DIGESTS = "digests.npy"
 
 
-def build(paths: Paths) -> tuple[dict[str, np.ndarray], list[str]]:
+def build(paths: Paths, rule: ShopRule = LAST_FOLDER) -> tuple[dict[str, np.ndarray], list[str]]:
     """The columns of ARRAYS by name, and the names of the shops, in the order in which they first
     appear.  At its height it takes some 50 bytes a row."""
     hashes, shops, checks = (np.empty(len(paths), np.uint32) for _ in range(3))
@@ -53,7 +54,7 @@ def build(paths: Paths) -> tuple[dict[str, np.ndarray], list[str]]:
     start = 0
     for piece in paths.pieces():
         own = slice(start, start + len(piece))
-        shops[own], products = _shops_and_products(piece, numbers)
+        shops[own], products = _shops_and_products(piece, rule, numbers)
         hashes[own] = np.fromiter(map(zlib.crc32, piece), np.uint32, len(piece))
         checks[own] = np.fromiter(map(zlib.crc32, products), np.uint32, len(piece))
         keys[own] = np.fromiter(map(hash, products), np.int64, len(piece))
@@ -69,18 +70,18 @@ def build(paths: Paths) -> tuple[dict[str, np.ndarray], list[str]]:
 
 
 def _shops_and_products(
-    paths: list[bytes], numbers: dict[bytes, int]
+    paths: list[bytes], rule: ShopRule, numbers: dict[bytes, int]
 ) -> tuple[list[int], list[bytes]]:
-    """The shops of paths as numbers, and their products with the shops before them: a product is
-    one of its shop, `abc.com/69`.  numbers: of the shops until now; new ones are added."""
+    """The shops of paths as numbers, and their products with shop and folders before them,
+    `abc.com/69`, `abc.com/dresses/69`.  numbers: of the shops until now; new ones are added."""
     shops, products = [], []
     before, number, prefix = None, 0, b""
     for path in paths:
         folder, _, name = path.rpartition(b"/")
         if folder != before:  # mostly a shop's pictures stand side by side
-            shop = folder.rstrip(b"/").rpartition(b"/")[2]
+            shop, below = rule.of_folder(folder)
             number = numbers.setdefault(shop, len(numbers))
-            before, prefix = folder, shop + b"/"
+            before, prefix = folder, shop + b"/" + (below + b"/" if below else b"")
         shops.append(number)
         products.append(prefix + name.partition(b"_")[0])
     return shops, products
@@ -203,6 +204,15 @@ class Columns:
         """uint32 [n]: a shop's rows, in ascending order."""
         starts = self._arrays["shops.starts"]
         return self._arrays["shops.rows"][int(starts[shop]) : int(starts[shop + 1])]
+
+
+def read_shops(folder: Path) -> list[str] | None:
+    """The names of the shops of the version in a folder, in the order of their numbers; None where
+    the file is not at hand."""
+    with contextlib.suppress(OSError, ValueError):
+        names: list[str] = json.loads((folder / SHOPS).read_bytes())
+        return names
+    return None
 
 
 def shops_json(names: list[str]) -> bytes:

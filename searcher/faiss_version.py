@@ -1,7 +1,7 @@
 """A version searched by FAISS in its own files, which workers on one machine share in memory."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +79,10 @@ class FaissVersion:
     @property
     def shops(self) -> dict[str, int]:
         return dict(zip(self._columns.shops, self._columns.rows_in.tolist(), strict=True))
+
+    @property
+    def shop_names(self) -> Collection[str]:
+        return self._columns.shops
 
     @property
     def ways(self) -> dict[str, int]:

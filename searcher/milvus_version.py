@@ -2,13 +2,14 @@
 
 import functools
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hashing.codes import CODE_BITS, as_outputs, fine_similarity
-from searcher.columns import FINE_CODES, fine_codes_fit, open_fine_codes
+from searcher.columns import FINE_CODES, fine_codes_fit, open_fine_codes, read_shops
 from searcher.milvus import (
     Asking,
     Place,
@@ -43,6 +44,7 @@ class MilvusVersion:
         """Raises VersionError when the collection is not there, is of another build or incomplete;
         Unavailable."""
         self.manifest = read_manifest(folder)
+        self._folder = folder
         self._asking = Asking(where)
         self._name = collection_of(self.manifest.version)
         self._fine_codes = _fine_codes_of(folder, self.manifest)
@@ -116,6 +118,11 @@ class MilvusVersion:
                     "query", filter=f"shop == {json.dumps(text)}", output_fields=["count(*)"]
                 )
                 rows_in[text] = int(counted["count(*)"])
+
+    @functools.cached_property
+    def shop_names(self) -> Collection[str]:
+        """From the version's own file, where that is at hand."""
+        return read_shops(self._folder) or self.shops
 
     @property
     def ways(self) -> dict[str, int]:

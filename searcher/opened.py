@@ -6,7 +6,7 @@ order (`searcher.order`) and one row a product are made here for both.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import numpy as np
@@ -112,6 +112,11 @@ class OpenVersion(Protocol):
     @property
     def shops(self) -> dict[str, int]:
         """Names of the shops and how many pictures each has."""
+        ...
+
+    @property
+    def shop_names(self) -> Collection[str]:
+        """The same names, not counted."""
         ...
 
     @property

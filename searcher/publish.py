@@ -20,6 +20,7 @@ from searcher import columns, tables
 from searcher.index import OLD, STAGED, Index
 from searcher.nearest import codes_of, steps_for_recall
 from searcher.paths import Paths
+from searcher.shops import rule_of
 from searcher.version import (
     FAISS_INDEX,
     MANIFEST,
@@ -83,6 +84,7 @@ def holds(folder: Path, contents: Contents) -> bool:
             and manifest.rejected == len(contents.rejected)
             and manifest.index_mode == INDEX_MODES[contents.index_mode]
             and manifest.model.get("sha256", "") == contents.model_sha256
+            and rule_of(manifest.catalogue) == rule_of(contents.catalogue)
         )
         if not is_alike or verify(folder):
             return False
@@ -143,7 +145,7 @@ def _write_version(folder: Path, index: Index, version: str, contents: Contents)
     paths = contents.path_bytes
     with written_synced(folder / columns.PATHS) as file:
         _write(file, paths.text)
-    built, shops = columns.build(paths)
+    built, shops = columns.build(paths, rule_of(contents.catalogue))
     for name, array in built.items():
         _save(folder / f"{name}.npy", array)
     del built

@@ -29,6 +29,7 @@ from machine.files import sha256_of
 from searcher import columns
 from searcher.columns import Columns
 from searcher.nearest import Nearest
+from searcher.shops import is_rule
 from searcher.tables import Tables
 
 NUMBER = r"(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){2}"
@@ -72,7 +73,9 @@ class Manifest:
     it was built; else empty."""
     catalogue: dict[str, Any]
     """`database`, the path as given, `sha256` and `lines` of the list the index was built from;
-    `left_out`, how many files that may be pictures the list does not have, where that is known."""
+    `left_out`, how many files that may be pictures the list does not have, where that is known;
+    `shops`, the rule of `searcher.shops` that says what a shop is, empty or absent for the last
+    folder."""
     files: dict[str, dict[str, Any]]
     """Name -> {"bytes", "sha256"} of every other file."""
 
@@ -134,6 +137,7 @@ def _is_well_formed(manifest: Manifest) -> bool:
         has(vars(manifest), **{one.name: get_origin(one.type) or one.type for one in _FIELDS})
         and (not manifest.model or has(manifest.model, name=str, sha256=str))
         and (not manifest.search or has(manifest.search, steps=int, recall=float))
+        and is_rule(manifest.catalogue.get("shops", {}))
         and all(has(entry, bytes=int, sha256=str) for entry in manifest.files.values())
     )
 

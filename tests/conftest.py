@@ -166,6 +166,7 @@ def publish_version(tiny_models):
         mode="default",
         fine_codes=None,
         digests=None,
+        shops=None,
     ):
         codes = np.arange(24, dtype=np.uint8).reshape(3, 8) if codes is None else codes
         model = tiny_models[0] if model is None else model or None
@@ -177,7 +178,8 @@ def publish_version(tiny_models):
             model=model,
             model_name=sidecar.name if sidecar else "",
             model_sha256=sidecar.sha256 if sidecar else "",
-            catalogue={"database": "database_info.txt", "sha256": "0" * 64, "lines": 4},
+            catalogue={"database": "database_info.txt", "sha256": "0" * 64, "lines": 4}
+            | ({"shops": shops} if shops else {}),
             index_mode=mode,
             fine_codes=fine_codes,
             digests=digests,

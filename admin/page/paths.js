@@ -20,9 +20,5 @@ export function thumbnail(path, version) {
   return `/api/thumbnail?path=${encoded(path)}${pinned}`;
 }
 
-/** Shop and product of a path, for people; the rule is that of `searcher/columns.py`. */
-export function described(path) {
-  const parts = path.replace(/\p{Surrogate}/gu, "\ufffd").split("/");
-  const name = parts.pop();
-  return { shop: parts.findLast(Boolean) ?? "", product: name.split("_")[0] || name };
-}
+/** A name for people. */
+export const legible = (name) => name.replace(/\p{Surrogate}/gu, "\ufffd");

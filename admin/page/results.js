@@ -1,5 +1,5 @@
 import { make, say, the } from "./dom.js";
-import { described, thumbnail } from "./paths.js";
+import { legible, thumbnail } from "./paths.js";
 
 const SKELETONS = 12;
 
@@ -29,7 +29,9 @@ export class Results {
     const isRanked = Boolean(query.photo || query.like || query.code);
     this.cards = new Map(answer.relevant.map((path, place) => {
       const card = before.get(path) ?? this.card(path);
-      label(card, path, isRanked ? answer.distances[place] : null);
+      label(card, path, isRanked ? answer.distances[place] : null, {
+        shop: legible(answer.shops[place]), product: legible(answer.products[place]),
+      });
       return [path, card];
     }));
     the("grid").replaceChildren(...this.cards.values());
@@ -72,9 +74,6 @@ export class Results {
 
   card(path) {
     const item = the("card").content.firstElementChild.cloneNode(true);
-    const { shop, product } = described(path);
-    item.querySelector(".product").textContent = `Product ${product}`;
-    item.querySelector(".shop").textContent = shop;
     const image = item.querySelector("img");
     image.addEventListener("error", () => image.closest(".picture").classList.add("missing"));
     image.src = thumbnail(path, this.version);
@@ -86,8 +85,9 @@ export class Results {
 const bits = (distance) => `${distance} ${distance === 1 ? "bit" : "bits"}`;
 
 /** distance: null where it says nothing. */
-function label(item, path, distance) {
-  const { shop, product } = described(path);
+function label(item, path, distance, { shop, product }) {
+  item.querySelector(".product").textContent = `Product ${product}`;
+  item.querySelector(".shop").textContent = shop;
   const badge = item.querySelector(".distance");
   const away = distance === null ? "" : `, ${bits(distance)} away`;
   badge.hidden = distance === null;

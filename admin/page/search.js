@@ -3,7 +3,7 @@ import { Box } from "./box.js";
 import { make, pause, the } from "./dom.js";
 import { fileOf, offerExamples } from "./examples.js";
 import { FRESH, body, read, written } from "./link.js";
-import { described, thumbnail } from "./paths.js";
+import { legible, thumbnail } from "./paths.js";
 import { photoOf, taken, watchForPhotos } from "./photos.js";
 import { Results } from "./results.js";
 
@@ -15,6 +15,7 @@ const MOST_CHIPS = 100;
 /** @type {import("./link.js").Query} */
 let query = read(location.search);
 let shops = [];
+let liked = null; // shop and product of the picture that was searched by, as the service says
 let underWay = new AbortController();
 let timer;
 let isNew = false; // whether the answer will be a place of its own to come back to
@@ -111,6 +112,8 @@ async function search() {
     const answer = await answered(await body(asked), signal);
     if (signal.aborted) return;
     results.show(query, answer, title(query), performance.now() - begun);
+    liked = answer.like && { path: query.like, ...answer.like };
+    the("caption").textContent = caption();
     remember(answer.code);
   } catch (error) {
     if (!signal.aborted) results.fail(error);
@@ -248,7 +251,9 @@ function showPicture() {
 function caption() {
   const { photo, like, code } = query;
   if (photo) return query.box ? "" : "Drag a box to search by a part.";
-  if (like) return `Product ${described(like).product} of ${described(like).shop}`;
+  if (like) {
+    return liked?.path === like ? `Product ${legible(liked.product)} of ${legible(liked.shop)}` : "";
+  }
   return code ? `Code ${code}` : "";
 }
 

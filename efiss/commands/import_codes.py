@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from efiss.commands.options import INDEX_MODE, INDEX_ROOT, NEW_VERSION, REPLACE
+from efiss.commands.options import INDEX_MODE, INDEX_ROOT, NEW_VERSION, REPLACE, SHOP_DEPTH
 
 
 @click.command("import")
@@ -34,6 +34,7 @@ from efiss.commands.options import INDEX_MODE, INDEX_ROOT, NEW_VERSION, REPLACE
     help="The model that made the codes. Without it the version answers no image queries, only "
     "`code` and `like`.",
 )
+@SHOP_DEPTH
 @INDEX_MODE
 @INDEX_ROOT
 @REPLACE

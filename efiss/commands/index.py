@@ -13,6 +13,7 @@ from efiss.commands.options import (
     NEW_VERSION,
     NUM_WORKERS,
     REPLACE,
+    SHOP_DEPTH,
     TRUST_CONTENT,
 )
 from efiss.progress import PictureBar
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Percent of pictures that may be unreadable; more, and nothing is published.",
 )
+@SHOP_DEPTH
 @TRUST_CONTENT
 @click.option(
     "--engine",

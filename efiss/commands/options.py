@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import click
 
-from machine import shipped
+from machine import settings, shipped
 from machine.container import available_cores
 from machine.settings import MODELS, Setting, unknown
 from searcher.publish import INDEX_MODES
@@ -51,6 +51,17 @@ MODEL_PATH = click.option(
     default=shipped.MODEL,
     show_default=True,
     help="A .pt file with its sidecar beside it, or its folder.",
+)
+
+
+SHOP_DEPTH = click.option(
+    "--shop_depth",
+    envvar=settings.SHOP_DEPTH.name,
+    show_envvar=True,
+    type=click.IntRange(1, 100),
+    metavar="N",
+    help="The shop is the N-th folder of a path, from 1. By default the first folder below the "
+    "datalake, as the file .datalake beside the list names it; without that file the last folder.",
 )
 
 

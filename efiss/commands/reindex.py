@@ -17,6 +17,7 @@ from efiss.commands.options import (
     INDEX_MODE,
     INDEX_ROOT,
     NUM_WORKERS,
+    SHOP_DEPTH,
     TRUST_CONTENT,
     URI,
     default_model,
@@ -76,6 +77,7 @@ PAUSES = {True: 0.25, False: 30.0}
 @DEVICE
 @NUM_WORKERS
 @INDEX_MODE
+@SHOP_DEPTH
 @TRUST_CONTENT
 @click.option(
     "--keep",

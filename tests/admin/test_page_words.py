@@ -1,7 +1,5 @@
 """What the page knows by heart is what the service tells."""
 
-import base64
-import itertools
 import re
 from pathlib import Path
 
@@ -10,8 +8,6 @@ from PIL import Image
 
 from admin import jobs
 from hashing import picture
-from searcher.columns import build
-from searcher.paths import Paths
 
 PAGE = Path(jobs.__file__).with_name("page")
 
@@ -33,25 +29,3 @@ def test_it_lets_choose_every_format_that_is_decoded():
     pillow_heif.register_heif_opener()
     accepted = re.search(r'accept="([^"]*)">', (PAGE / "index.html").read_text())[1].split(",")
     assert accepted == [Image.MIME[format] for format in picture.FORMATS]
-
-
-DESCRIBED = """
-const [script, paths, done] = arguments;
-import(script).then(({ described }) => done(paths.map(described)));
-"""
-
-
-def test_it_reads_shop_and_product_from_a_path_as_the_search_does(browser):
-    paths = [
-        "data/abc.com/69_abc_com.jpg", "data/abc.com/69_abc_com_back.jpg", "data/abc.com/69.jpg",
-        "data/xyz.com/69_xyz_com.jpg", "data/abc.com/x/69_y.jpg", "abc.com/69_other.jpg",
-        "data//abc.com//69_twice.jpg", "69_none.jpg", "/69_top.jpg", "a_b/no", "é/ü_1.jpg",
-    ]  # fmt: skip
-    script = base64.b64encode((PAGE / "paths.js").read_bytes()).decode()
-    shown = browser.execute_async_script(DESCRIBED, f"data:text/javascript;base64,{script}", paths)
-    columns, shops = build(Paths.of(paths))
-    assert [one["shop"] for one in shown] == [shops[number] for number in columns["shops"]]
-    for (one, number), (other, another) in itertools.combinations(
-        zip(shown, columns["products"], strict=True), 2
-    ):
-        assert (one == other) == (number == another)

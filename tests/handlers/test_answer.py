@@ -153,8 +153,67 @@ def test_like_and_its_code_ask_the_same(serving):
         answers.append(answer(job))
     steps = [list(each.pop("ms")) for each in answers]
     assert steps == [["parse", "like", "search"], ["parse", "search"]]
+    assert answers[0].pop("like") == {"shop": "abc.com", "product": "5"}
     assert answers[0] == answers[1]
     assert answers[0]["code"] == serving.opened.code(5).tobytes().hex()
+
+
+NFC, NFD = "caf\u00e9.com", "cafe\u0301.com"
+
+
+@pytest.fixture(scope="module")
+def nested(publish_version, tmp_path_factory) -> Serving:
+    """A version whose shops hold folders."""
+    paths = ["d/abc.com/dresses/1_a.jpg", "d/abc.com/shoes/1_a.jpg", "d/xyz.com/dresses/1_a.jpg",
+             f"d/{NFC}/1.jpg", f"d/{NFD}/2.jpg"]  # fmt: skip
+    folder = publish_version(
+        tmp_path_factory.mktemp("index"), codes=np.eye(5, 8, dtype=np.uint8), paths=paths,
+        model=False, shops={"datalake": "d"},
+    )  # fmt: skip
+    return Serving(open_version(folder), None)
+
+
+def asked(serving: Serving, like=None, **selection) -> dict:
+    by = {"like": like} if like else {"code": bytes(8)}
+    job = Job(Query(**by, selection=Selection(**selection), debug=True), serving, {})
+    begin(job, max_pixels=1)
+    return answer(job)
+
+
+def test_debug_tells_shops_and_products_by_the_rule_of_the_version(nested):
+    told = asked(nested, shops=frozenset(["abc.com", "xyz.com"]), by_product=True)
+    assert dict(zip(told["relevant"], zip(told["shops"], told["products"], strict=True),
+                    strict=True)) == {
+        "d/abc.com/dresses/1_a.jpg": ("abc.com", "dresses/1"),
+        "d/abc.com/shoes/1_a.jpg": ("abc.com", "shoes/1"),
+        "d/xyz.com/dresses/1_a.jpg": ("xyz.com", "dresses/1"),
+    }  # fmt: skip
+    assert "unknown_shops" not in told
+
+
+@pytest.mark.parametrize("name", [NFC, NFD])
+def test_a_name_in_nfc_is_the_same_in_nfd(nested, name):
+    both = {f"d/{NFC}/1.jpg", f"d/{NFD}/2.jpg"}
+    assert set(asked(nested, shops=frozenset([name]))["relevant"]) == both
+    assert both.isdisjoint(asked(nested, exclude_shops=frozenset([name]))["relevant"])
+    for file in ("1", "2"):
+        assert asked(nested, like=f"d/{name}/{file}.jpg")["distances"][0] == 0
+
+
+def test_shops_none_of_which_is_known_are_refused_with_the_nearest(nested):
+    for names in (["abd.com"], ["zzz", "abd.com"], ["dresses"]):
+        with pytest.raises(RequestError, match=r"^version 1\.0\.0 has no shop") as caught:
+            asked(nested, shops=frozenset(names))
+        assert (caught.value.status, caught.value.kind) == (400, "unknown_shops")
+    with pytest.raises(RequestError, match=r'no shop "abd.com", did you mean "abc.com"\?'):
+        asked(nested, shops=frozenset(["abd.com"]))
+
+
+def test_an_unknown_shop_among_known_ones_is_told(nested):
+    told = asked(nested, shops=frozenset(["abc.com", "abd.com"]))
+    assert len(told["relevant"]) == 2 and told["unknown_shops"] == ["abd.com"]
+    told = asked(nested, exclude_shops=frozenset(["nobody"]))
+    assert len(told["relevant"]) == 5 and told["unknown_shops"] == ["nobody"]
 
 
 def test_a_path_that_the_version_lacks_is_404(serving):

@@ -77,7 +77,6 @@ SELECTIONS = {
     "at distance 0": {"max_distance": 0},
     "two shops": {"shops": TWO_SHOPS},
     "an unknown shop beside one": {"shops": ["shop4.example", "SHOP1.example", "x\ny"]},
-    "unknown shops": {"shops": ["none"]},
     "not the largest shop": {"exclude_shops": ["shop1.example", "none"]},
     "all but all": {"shops": TWO_SHOPS, "exclude_shops": TWO_SHOPS},
     "products": {"group_by": "product"},
@@ -170,6 +169,13 @@ def test_debug_tells_the_steps_that_a_query_had(service, live, image):
 def test_a_path_that_is_not_there(service):
     status, kind, message = refused(service, like="data/abc.com/1_abc_com.jpg\r\nx-evil: 1")
     assert (status, kind) == (404, "unknown_like") and "version 1.0.0 has no picture" in message
+
+
+def test_shops_none_of_which_is_there(service):
+    status, kind, message = refused(service, code="0" * 16, shops=["abc.con"])
+    assert (status, kind) == (400, "unknown_shops") and "did you mean" in message
+    told = ask(service, code="0" * 16, shops=["abc.com", "abc.con"], debug=True)
+    assert told["unknown_shops"] == ["abc.con"] and set(told["shops"]) == {"abc.com"}
 
 
 def test_a_box_searches_by_a_part_and_shows_it(service, image):

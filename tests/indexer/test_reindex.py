@@ -334,6 +334,25 @@ def test_the_number_may_be_given(plan):
         reindex(numbered(plan, "2.0.7"))
 
 
+def test_a_shop_is_the_first_folder_below_the_datalake_as_it_is_listed(plan):
+    for shop in ("abc.com", "xyz.com"):
+        draw(Path(f"data/{shop}/dresses/1_front.png"), 78)
+    listed = reindex(plan)
+    assert read_manifest(INDEX / listed.version).catalogue["shops"] == {"datalake": "data"}
+    assert set(open_version(INDEX / listed.version).shops) == {"abc.com", "xyz.com"}
+    assert reindex(plan).state == steps.NOTHING_NEW
+    order = dataclasses.replace(plan.order, shop_depth=3)
+    by_depth = reindex(dataclasses.replace(plan, order=order))  # the same pictures, another rule
+    assert by_depth.state == steps.DONE
+    assert read_manifest(INDEX / by_depth.version).catalogue["shops"] == {"depth": 3}
+    assert "dresses" in open_version(INDEX / by_depth.version).shops
+    Path(f"{plan.order.database}.datalake").unlink()
+    last = reindex(dataclasses.replace(plan, datalake=None))
+    assert last.state == steps.DONE
+    assert set(open_version(INDEX / last.version).shops) == {"abc.com", "dresses"}
+    assert set(open_version(INDEX / listed.version).shops) == {"abc.com", "xyz.com"}  # its own
+
+
 def test_what_is_excluded_is_not_listed_and_what_is_left_out_is_judged(plan):
     draw(Path("data/abc.com/archive/1.png"), 77)
     for i in range(10):
