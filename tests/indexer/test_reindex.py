@@ -577,7 +577,7 @@ def test_a_version_that_was_built_and_is_not_live_is_taken_up(plan):
 
 
 def test_what_was_indexed_by_hand_is_taken_up_as_well(plan):
-    plan.order.database.write_text("".join(f"{picture(i)}\n" for i in range(PICTURES)))
+    steps.extract(plan.datalake, plan.order.database)
     index_catalogue(dataclasses.replace(plan.order, version="1.0.0"))
     assert reindex(plan).version == "1.0.0"
     assert states() == ("1.0.0", ["1.0.0"])
