@@ -383,9 +383,9 @@ def test_a_photo_that_is_too_large_is_not_sent(page, tmp_path):
     wait_for(lambda: "23 MB is the most" in page.find("#error").text)
 
 
-def test_a_filter_that_leaves_nothing_says_so(page):
-    page.open("/?code=0000000000000000&shop=none.example")
-    assert page.wait() == [] and "Choose others" in page.find("#empty").text
+def test_a_shop_that_is_not_there_is_said_with_the_nearest(page):
+    page.open("/?code=0000000000000000&shop=nort.example")
+    assert page.wait() == [] and 'did you mean "north.example"?' in page.find("#error").text
     page.find("#all-shops").click()
     wait_for(lambda: len(page.wait()) == 24)
 
