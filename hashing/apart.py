@@ -6,6 +6,7 @@ process, and is no crash of ours.  This file is also the program of that process
 """
 
 import contextlib
+import importlib
 import io
 import os
 import resource
@@ -15,6 +16,7 @@ import struct
 import subprocess
 import sys
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image
@@ -37,6 +39,12 @@ _ANSWER = struct.Struct("<QII8s")  # length of what follows, width, height, mode
 
 _of_thread = threading.local()
 """Each thread has a process of its own, so that they decode side by side."""
+
+
+def heif_reader() -> str | None:
+    """The installed module that reads HEIC, None without one: `pi_heif`, which only reads, or
+    `pillow_heif`, whose wheels also hold an encoder under the GPL."""
+    return next((name for name in ("pi_heif", "pillow_heif") if find_spec(name)), None)
 
 
 def decode(data: bytes, file_format: str, most_pixels: int, scale: int) -> Image.Image:
@@ -101,11 +109,10 @@ def _serve() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     Image.MAX_IMAGE_PIXELS = None
-    with contextlib.suppress(ImportError):
-        import pillow_heif
-
-        pillow_heif.options.DECODE_THREADS = 1
-        pillow_heif.register_heif_opener()
+    if reader := heif_reader():
+        heif = importlib.import_module(reader)
+        heif.options.DECODE_THREADS = 1
+        heif.register_heif_opener()
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while select.select([source], [], [], IDLE_SECONDS)[0]:
         order = source.read(_ORDER.size)

@@ -1,12 +1,12 @@
 """The formats that are read, and what is in a file of each, found in its headers."""
 
-import importlib.util
 import math
 import re
 import struct
 from collections.abc import Callable
 
 from hashing import jpeg, png, tiff
+from hashing.apart import heif_reader
 from hashing.stored import MOST_FRAMES, Stored, Unreadable, orientation
 
 
@@ -150,7 +150,7 @@ def _avif(data: bytes) -> Stored:
 
 
 def _heif(data: bytes) -> Stored:
-    if importlib.util.find_spec("pillow_heif") is None:
+    if heif_reader() is None:
         raise Unreadable("the package that reads it is not installed: pip install 'efiss-ai[heif]'")
     return _apart("HEIF", _largest_box(data), data, 18e-9, 113e-9)
 
