@@ -8,7 +8,6 @@ longest makes room; only where every connection awaits an answer is a new one re
 
 import asyncio
 import contextlib
-import ctypes
 import resource
 from http import HTTPStatus
 from typing import ClassVar
@@ -20,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from admin.errors import Refusal, busy
+from machine.processes import reuse_freed_memory
 
 MOST_CONNECTIONS = 500
 MOST_REFUSED = 100
@@ -51,9 +51,8 @@ STOP_SECONDS = 5
 def configured(app: ASGIApp) -> uvicorn.Config:
     """How the application is served.  This process may open as many files as the machine allows;
     of these a connection needs one, and another one for what it is answered with.  What large
-    bodies took goes back to the machine, and is no gap in the heap."""
-    with contextlib.suppress(AttributeError):  # a C library without it
-        ctypes.CDLL(None).mallopt(-3, 2**20)  # M_MMAP_THRESHOLD: blocks from there on by themselves
+    bodies took goes back to the machine."""
+    reuse_freed_memory()
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     if files != resource.RLIM_INFINITY:

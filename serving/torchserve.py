@@ -18,6 +18,7 @@ from pathlib import Path
 import handlers
 from handlers import MODEL_NAME, MODEL_VERSION
 from machine.processes import end_with_parent
+from machine.settings import LEAST_HEAP
 from serving.archive import archive_of
 from serving.java import find_java
 from serving.log import Log
@@ -113,10 +114,14 @@ class TorchServe:
             f"-XX:MaxDirectMemorySize={self._settings.direct}m",
             f"-Dio.netty.maxDirectMemory={self._settings.direct * 2**20}",
             "-XX:+ExitOnOutOfMemoryError",
-            # It copies large bodies into few pieces, and returns what they took.
+            # It copies large bodies into few pieces, and returns what they took, down to this.
             "-XX:+UseSerialGC",
+            f"-Xms{LEAST_HEAP}m",
             "-XX:MinHeapFreeRatio=10",
             "-XX:MaxHeapFreeRatio=30",
+            "-XX:-ShrinkHeapInSteps",
+            # Pieces of memory of 1 MB, by itself of 16: the smallest buffer keeps a whole one.
+            "-Dio.netty.allocator.maxOrder=7",
             "-cp",
             f"{self._package / 'frontend'}/*",
             "org.pytorch.serve.ModelServer",
@@ -135,6 +140,10 @@ class TorchServe:
             "METRICS_LOCATION": str(self._folder),
             "EFISS_INDEX": str(self._index_root.resolve()),
             "OMP_NUM_THREADS": "1",
+            # The C library learns else to keep up to 64 MB for each of Java's threads.  Workers
+            # choose for themselves.
+            "MALLOC_MMAP_THRESHOLD_": str(2**20),
+            "MALLOC_TRIM_THRESHOLD_": str(2**20),
         }
         return subprocess.Popen(
             command,

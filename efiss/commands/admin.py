@@ -10,7 +10,6 @@ from efiss import __version__
 from efiss.commands.options import CONFIG, INDEX_ROOT, settings_in_help, warn_of_unknown_settings
 from efiss.stopping import Stopped, stopping_on_signals
 from machine.errors import Problem
-from machine.processes import reuse_freed_memory
 from machine.settings import ADMIN
 
 
@@ -45,7 +44,6 @@ def admin(index_root: Path, config: Path) -> None:
     from admin.jobs import Jobs
     from admin.settings import Settings
 
-    reuse_freed_memory()
     settings = Settings.from_environment(index_root, config)
     Jobs(settings.index_root).close()  # what is wrong with the folder is said here, in words
     app = create_app(settings, __version__)

@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import psutil
@@ -61,6 +62,22 @@ def test_java_runs_within_bounds_and_ends_when_they_are_passed(watched):
     assert {"-XX:+ExitOnOutOfMemoryError", "-Xmx1024m", "-XX:MaxDirectMemorySize=512m"} <= {
         *options
     }
+
+
+def test_java_returns_what_large_bodies_took(watched):
+    """Sends 500 MB, eight bodies at a time."""
+    java, body = java_of(watched.process.pid), b'{"image": "' + b"A" * 31_000_000 + b'"}'
+    before = java.memory_info().rss
+
+    def ask(_: int) -> int:
+        headers = {"Content-Type": "application/json"}
+        return httpx.post(
+            f"{watched.url}{PATH}", content=body, headers=headers, timeout=120
+        ).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(ask, range(16))) <= {400, 429}
+    assert java.memory_info().rss - before < 300_000_000
 
 
 def test_what_looks_whether_it_answers_is_in_no_log_and_no_metric(watched):
