@@ -54,6 +54,14 @@ MODEL_PATH = click.option(
 )
 
 
+EXCLUDE = click.option(
+    "--exclude",
+    metavar="PATTERN",
+    multiple=True,
+    callback=lambda context, option, given: given or settings.EXCLUDE.value(),
+    help="Of --datalake, pass over files and folders of that name, or of that path below it where "
+    f"PATTERN has a /; may be given several times. By default those of {settings.EXCLUDE.name}.",
+)
 SHOP_DEPTH = click.option(
     "--shop_depth",
     envvar=settings.SHOP_DEPTH.name,

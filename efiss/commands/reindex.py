@@ -14,6 +14,7 @@ from efiss.commands.options import (
     BACKEND,
     CONFIG,
     DEVICE,
+    EXCLUDE,
     INDEX_MODE,
     INDEX_ROOT,
     NUM_WORKERS,
@@ -28,7 +29,7 @@ from efiss.progress import Pace
 from efiss.stopping import Stopped, stopping_on_signals
 from indexer.outcome import FAILED
 from machine.errors import Problem, sentence_of
-from machine.settings import DATABASE, DATALAKE, EXCLUDE, MODELS
+from machine.settings import DATABASE, DATALAKE, MODELS
 
 if TYPE_CHECKING:
     from indexer.reindex import Plan
@@ -45,13 +46,7 @@ PAUSES = {True: 0.25, False: 30.0}
     type=click.Path(path_type=Path),
     help="Folder of shops to list into --database first; without it, the list is taken as it is.",
 )
-@click.option(
-    "--exclude",
-    metavar="PATTERN",
-    multiple=True,
-    help="Of --datalake, pass over files and folders of that name, or of that path below it where "
-    f"PATTERN has a /; may be given several times. By default those of {EXCLUDE.name}.",
-)
+@EXCLUDE
 @click.option(
     "--database",
     envvar=DATABASE.name,
@@ -147,8 +142,7 @@ def _plan(config: Path, backend: str | None, uri: str | None, **options: Any) ->
     from machine.settings import BATCH_SIZE, max_pixels
     from searcher import milvus
 
-    own = {name: options.pop(name) for name in ("datalake", "keep", "wait", "force")}
-    own["exclude"] = options.pop("exclude") or EXCLUDE.value()
+    own = {name: options.pop(name) for name in ("datalake", "exclude", "keep", "wait", "force")}
     given = options.pop("model_path")
     order = Order(
         **options,

@@ -238,6 +238,16 @@ def test_the_catalogue_may_stand_in_the_environment(efiss, monkeypatch, tiny_mod
     assert Path("listed.txt").read_text().startswith("elsewhere/abc.com/00_abc_com.jpg\n")
 
 
+def test_patterns_to_pass_over_are_options_or_stand_in_the_environment(efiss, monkeypatch):
+    monkeypatch.setenv("EFISS_EXCLUDE", "01_*:02_*")
+    efiss()
+    names = [Path(line).name[:2] for line in Path("database_info.txt").read_text().splitlines()]
+    assert names[:2] == ["00", "03"]
+    efiss("--exclude", "00_*", "--exclude", "abc.com/03*")
+    names = [Path(line).name[:2] for line in Path("database_info.txt").read_text().splitlines()]
+    assert names[:3] == ["01", "02", "04"]
+
+
 def test_help_names_every_option():
     output = CliRunner().invoke(main, ["reindex", "--help"]).output
     for option in command.params:
