@@ -251,7 +251,9 @@ class Bodies:
                 408, "too_slow", "the body did not come in time; ask again over a faster line"
             ) from None
         except asyncio.CancelledError:
-            raise busy("the service is being stopped") from None
+            raise Refusal(
+                503, "stopping", "the service is being stopped; ask again in a moment"
+            ) from None
         finally:
             self._growing.pop(limit, None)
 

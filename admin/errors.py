@@ -24,7 +24,7 @@ class Refusal(Exception):
 
 def busy(reason: str) -> Refusal:
     """The refusal of what could be answered at another moment."""
-    return Refusal(503, "busy", f"{reason}; ask again in a moment", {"Retry-After": "1"})
+    return Refusal(429, "busy", f"{reason}; ask again in a moment", {"Retry-After": "1"})
 
 
 def add_to(app: FastAPI) -> None:

@@ -32,7 +32,7 @@ FAST_SECONDS = 2
 
 _OF_A_WORKER = OF_A_WORKER.encode()
 _BUSY = refusal(429, "busy", "the search service has too much to do; ask again", retry_after=1)
-_CROWDED = refusal(503, "busy", "the search service has too many connections", retry_after=1)
+_CROWDED = refusal(429, "busy", "the search service has too many connections", retry_after=1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -168,7 +168,7 @@ def test_a_body_is_not_waited_for_without_end(monkeypatch):
 def test_bodies_that_have_just_begun_make_no_room(monkeypatch):
     monkeypatch.setattr(bounds, "MOST_HELD", 2 * LARGEST_BODY)
     told, body = bodies([bytes(LARGEST_BODY)] * 4, 0)
-    assert told["status"] == 503 and b'"busy"' in body["body"]
+    assert told["status"] == 429 and b'"busy"' in body["body"]
     assert (b"retry-after", b"1") in told["headers"]
 
 
@@ -269,5 +269,5 @@ def test_where_all_connections_await_an_answer_another_one_is_refused(monkeypatc
             one.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
         time.sleep(0.2)
         refused = httpx.get(f"http://127.0.0.1:{port}")
-        assert (refused.status_code, refused.json()["type"]) == (503, "busy")
+        assert (refused.status_code, refused.json()["type"]) == (429, "busy")
         assert refused.headers["retry-after"] == "1"

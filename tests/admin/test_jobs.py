@@ -83,7 +83,7 @@ def test_watchers_are_counted_and_those_that_hang_up_make_room(admin):
         return stack.enter_context(client.stream("GET", address)).status_code
 
     with contextlib.ExitStack() as watching:
-        assert [watch(watching) for _ in range(MOST_WATCHERS + 1)] == [200] * MOST_WATCHERS + [503]
+        assert [watch(watching) for _ in range(MOST_WATCHERS + 1)] == [200] * MOST_WATCHERS + [429]
         assert admin.get(f"/api/jobs/{id}").status_code == 200
     with contextlib.ExitStack() as watching:
         wait_for(lambda: watch(watching) == 200, 20)
