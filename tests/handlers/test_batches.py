@@ -201,8 +201,8 @@ def test_each_request_of_a_batch_leaves_its_own_line(root, monkeypatch, caplog):
 
 NARROWED = [
     ({}, False), ({"group_by": "product"}, False), ({"exclude_shops": []}, False),
-    ({"offset": 1}, True), ({"max_distance": 9}, True), ({"shops": ["a"]}, True),
-    ({"exclude_shops": ["a"]}, True),
+    ({"offset": 1}, True), ({"max_distance": 9}, True), ({"shops": ["abc.com"]}, True),
+    ({"exclude_shops": ["abc.com"]}, True),
 ]  # fmt: skip
 
 
