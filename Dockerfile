@@ -113,9 +113,11 @@ COPY handlers handlers
 COPY serving serving
 COPY efiss_client.py ./
 COPY admin admin
+COPY trainer trainer
 COPY efiss efiss
 RUN python3 -m compileall -q \
-        admin benchmarks efiss handlers hashing indexer machine photographs searcher serving
+        admin benchmarks efiss handlers hashing indexer machine photographs searcher serving \
+        trainer
 ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
     PYTHONUNBUFFERED=1 \

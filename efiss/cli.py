@@ -36,6 +36,7 @@ COMMANDS = {
     "admin": ("efiss.commands.admin:admin", "Run the admin service and its page."),
     "health": ("efiss.commands.health:health", "Ask a running service whether it works."),
     "search": ("efiss.commands.search:search", "Ask the service for pictures like some."),
+    "fit": ("efiss.commands.fit:fit", "Fit a model to a catalogue, without labels."),
     "train": ("efiss.commands.train:train", "Train a hashing model."),
     "export": ("efiss.commands.export:export", "Write a run's checkpoint as a model."),
     "evaluate": ("efiss.commands.evaluate:evaluate", "Measure a model's retrieval quality."),

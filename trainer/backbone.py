@@ -234,8 +234,8 @@ def width_of(backbone: nn.Module, size: int) -> int:
 
 
 def _load(backbone: nn.Module, file: str) -> None:
-    """Load a state dict with the backbone's own names; only numbers are unpickled.
-    Raises BackboneError."""
+    """Load a state dict with the backbone's own names, as it is or folded (`fold`), in float32 or
+    a shorter type; only numbers are unpickled.  Raises BackboneError."""
     try:
         theirs = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -246,6 +246,7 @@ def _load(backbone: nn.Module, file: str) -> None:
         raise BackboneError(f"{file} is not a file of weights, or it is damaged") from error
     if not isinstance(theirs, dict) or not all(map(torch.is_tensor, theirs.values())):
         raise BackboneError(f"{file} is not a state dict: names of weights and their tensors")
+    theirs = unfolded({name: value.float() for name, value in theirs.items()})
     ours = backbone.state_dict()
     for name in (*ours, *theirs):
         if name not in theirs or name not in ours:
