@@ -5,9 +5,11 @@ were computed are kept, a version is there whole or not at all, and until the la
 from the new version the old one is live.  The next run goes on from there.
 """
 
+import contextlib
 import dataclasses
+import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from indexer import judge, live_model
@@ -50,18 +52,38 @@ def reindex(plan: Plan, tell: Tell = lambda event: None) -> Outcome:
     Raises VersionError, CatalogueError, ModelError, NoModelError, IndexingError, SettingError,
     milvus.Unavailable or OSError; the live version is then as it was.
     """
-    index = plan.order.index
-    with index.reindexing():
+    index, database = plan.order.index, plan.order.database
+    with index.reindexing(), _as_it_was(database) as former:
         if plan.datalake is not None:
             tell(Event("extract", message=f"listing {plan.datalake}"))
-            listed = extract(plan.datalake, plan.order.database, plan.exclude)
+            listed = extract(plan.datalake, database, plan.exclude)
             tell(Event("extract", message=listed))
         summary = _index(plan, tell)
         version = summary.manifest.version
         with index.holding(version) as folder:
             if read_manifest(folder) != summary.manifest:
                 raise VersionError(f"version {version} was replaced by another process; try again")
-            return _bring_live(plan, folder, summary.is_new, tell)
+            outcome = _bring_live(plan, folder, summary.is_new, tell)
+        if outcome.state == REFUSED and former:
+            os.replace(former, database)
+        return outcome
+
+
+@contextlib.contextmanager
+def _as_it_was(database: Path) -> Iterator[Path | None]:
+    """The list as it is at the start of the block, under a name beside it; None where there is
+    none, or the file system has no second names.  Gone in the end."""
+    beside = database.with_name(f".{database.name}.former")
+    beside.unlink(missing_ok=True)
+    former: Path | None = beside
+    try:
+        os.link(database, beside)  # a new list takes its place, and does not write into it
+    except OSError:
+        former = None
+    try:
+        yield former
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _bring_live(plan: Plan, folder: Path, is_new: bool, tell: Tell) -> Outcome:

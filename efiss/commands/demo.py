@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from serving.settings import Settings
 
 DATABASE, INDEX, MODEL_STORE = Path("database_info.txt"), Path("index"), Path("model_store")
+LISTED = Path("demo/database_info.txt")
+"""Where the page lists the demo's catalogue: DATABASE may be one's own by then."""
 CONFIG, LOG = Path("config.properties"), Path("demo/torchserve.log")
 VERSION = "1.0.0"
 
@@ -94,9 +96,11 @@ def _checked_settings() -> "Settings":
 def _admin(service_url: str) -> Iterator[str]:
     """A running `efiss admin` over the demo's catalogue, in a process of its own; its address."""
     told = unknown()  # by this process already
-    environment = {"EFISS_DATALAKE": str(DATALAKE), "EFISS_SERVICE_URL": service_url} | {
-        name: value for name, value in os.environ.items() if name not in told
-    }
+    environment = {
+        "EFISS_DATALAKE": str(DATALAKE),
+        "EFISS_DATABASE": str(LISTED),
+        "EFISS_SERVICE_URL": service_url,
+    } | {name: value for name, value in os.environ.items() if name not in told}
     process = subprocess.Popen(
         [sys.executable, "-m", "efiss", "admin", "--index_root", str(INDEX)],
         env=environment,

@@ -232,6 +232,17 @@ def test_an_unfit_version_stays_off_and_is_not_built_again(plan):
         assert states() == ("1.0.0", ["1.0.0", "1.1.0"])
 
 
+def test_a_refused_run_does_not_replace_the_list(plan):
+    reindex(plan)
+    before = plan.order.database.read_bytes()
+    shrink()
+    assert reindex(plan).state == steps.REFUSED
+    assert plan.order.database.read_bytes() == before
+    assert reindex(forced(plan)).state == steps.DONE
+    assert plan.order.database.read_bytes() != before
+    assert not list(plan.order.database.parent.glob(".*.former"))
+
+
 @pytest.mark.parametrize("has_another_model", [False, True])
 def test_a_catalogue_that_is_replaced_under_its_names_is_refused(
     plan, tiny_models, has_another_model

@@ -95,7 +95,9 @@ def _projection(variances: np.ndarray, axes: np.ndarray) -> np.ndarray:
 def _principal(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Variances, descending, and their axes: float64 [width] and [width, width]."""
     variances, axes = np.linalg.eigh(covariance)
-    return np.maximum(variances[::-1], 0), axes[:, ::-1]
+    # An axis may point either way: float noise is not to choose.
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
+    return np.maximum(variances[::-1], 0), (axes * np.sign(largest))[:, ::-1]
 
 
 def _itq(rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
