@@ -152,7 +152,7 @@ def table(ours: Helps, theirs: Helps) -> str:
     ):
         values = [getattr(one, name) for one in (ours, theirs)]
         if values != [None, None]:
-            lines.append((words, *(how(value) for value in values)))
+            lines.append((words, how(values[0]), how(values[1])))
     widths = [max(14, len(name) + 2) for name in (ours.name, theirs.name)]
     return "\n".join(f"{a:30}{b:>{widths[0]}}{c:>{widths[1]}}" for a, b, c in lines)
 

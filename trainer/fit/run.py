@@ -70,8 +70,8 @@ def fit(
     with tempfile.TemporaryDirectory() as folder:
         bare = Path(folder) / "bare.pt"
         export(network, bare, recipe)
-        models = (Model.load(path, threads=available_cores()) for path in (bare, other))
-        seen = look(paths, *models, tell)
+        new, old = (Model.load(path, threads=available_cores()) for path in (bare, other))
+        seen = look(paths, new, old, tell)
         known = None if labels is None else read_labels(labels, seen.paths)
         tell("fitting", 0, 1)
         layers = cast(BothCodes, network.hash)
