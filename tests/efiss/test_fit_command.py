@@ -15,6 +15,8 @@ from trainer.fit import seen
 
 PICTURES = 60
 
+pytestmark = pytest.mark.slow("fits models to pictures")
+
 
 def run(*arguments) -> tuple[int, str]:
     result = CliRunner().invoke(main, list(map(str, arguments)))
@@ -93,7 +95,7 @@ def test_the_same_pictures_give_the_same_codes(folder, fitted, fit):
 
 def test_a_catalogue_is_indexed_with_it_and_pictures_find_themselves(folder, fitted):
     code, text = run(
-        "index", "--database", folder / "list.txt", "--index_root", folder / "index",
+        "index", "--database", folder / "list.txt", "--dump_index_path", folder / "index",
         "--model_path", folder / "models" / "mine.pt", "--new_index_database_version", "2.0.0",
     )  # fmt: skip
     assert code == 0, text
