@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import os
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from indexer import judge, live_model
@@ -53,7 +53,7 @@ def reindex(plan: Plan, tell: Tell = lambda event: None) -> Outcome:
     milvus.Unavailable or OSError; the live version is then as it was.
     """
     index, database = plan.order.index, plan.order.database
-    with index.reindexing(), _as_it_was(database) as former:
+    with index.reindexing(), _as_it_was(database) as put_back:
         if plan.datalake is not None:
             tell(Event("extract", message=f"listing {plan.datalake}"))
             listed = extract(plan.datalake, database, plan.exclude)
@@ -64,26 +64,38 @@ def reindex(plan: Plan, tell: Tell = lambda event: None) -> Outcome:
             if read_manifest(folder) != summary.manifest:
                 raise VersionError(f"version {version} was replaced by another process; try again")
             outcome = _bring_live(plan, folder, summary.is_new, tell)
-        if outcome.state == REFUSED and former:
-            os.replace(former, database)
+        if outcome.state == REFUSED:
+            put_back()
         return outcome
 
 
 @contextlib.contextmanager
-def _as_it_was(database: Path) -> Iterator[Path | None]:
-    """The list as it is at the start of the block, under a name beside it; None where there is
-    none, or the file system has no second names.  Gone in the end."""
-    beside = database.with_name(f".{database.name}.former")
-    beside.unlink(missing_ok=True)
-    former: Path | None = beside
+def _as_it_was(database: Path) -> Iterator[Callable[[], None]]:
+    """Gives what puts back the list, and the file beside it that names the datalake, as they are at
+    the start of the block; nothing where there is no list, or the file system has no second
+    names."""
+    files = {
+        file: file.with_name(f".{file.name}.former")
+        for file in (database, database.with_name(f"{database.name}.datalake"))
+    }
+    for file, former in files.items():
+        former.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.link(file, former)  # a new file takes its place, and is not written into it
+
+    def put_back() -> None:
+        if files[database].exists():
+            for file, former in files.items():
+                if former.exists():
+                    os.replace(former, file)
+                else:
+                    file.unlink(missing_ok=True)
+
     try:
-        os.link(database, beside)  # a new list takes its place, and does not write into it
-    except OSError:
-        former = None
-    try:
-        yield former
+        yield put_back
     finally:
-        beside.unlink(missing_ok=True)
+        for former in files.values():
+            former.unlink(missing_ok=True)
 
 
 def _bring_live(plan: Plan, folder: Path, is_new: bool, tell: Tell) -> Outcome:
