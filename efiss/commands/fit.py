@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from efiss.commands.options import INDEX_ROOT, default_model
+from efiss.commands.options import EXCLUDE, INDEX_ROOT, default_model
 from efiss.progress import bars
 from machine.errors import Problem
 from machine.settings import DATABASE
@@ -25,6 +25,7 @@ from machine.settings import DATABASE
     type=click.Path(path_type=Path),
     help="Folder of shops to look at instead of a list; no list is written.",
 )
+@EXCLUDE
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -61,6 +62,7 @@ from machine.settings import DATABASE
 def fit(
     database: Path,
     datalake: Path | None,
+    exclude: tuple[str, ...],
     out: Path,
     backbone: str,
     input_size: int | None,
@@ -100,7 +102,7 @@ def fit(
     with tempfile.TemporaryDirectory() as folder, bars() as tell:
         if datalake:
             database = Path(folder) / "database_info.txt"
-            click.echo(extract(datalake, database), err=True)
+            click.echo(extract(datalake, database, exclude), err=True)
         done = run(database, out, other, backbone, input_size, sample, labels, tell)
     seen = done.seen
     for path, reason in seen.unreadable[:5]:
