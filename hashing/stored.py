@@ -26,7 +26,7 @@ _LETTERS = {1: "B", 3: "H", 4: "I", 7: "B", 16: "Q"}
 _SIZES = {1: 1, 3: 2, 4: 4, 7: 1, 16: 8}
 
 
-class Unreadable(ValueError):
+class Unreadable(Exception):
     """The file is of a kind that is not decoded; the message says which, without a full stop."""
 
 
@@ -109,5 +109,5 @@ def orientation(exif: bytes) -> int:
     try:
         _, values = read_tags(exif.removeprefix(b"Exif\0\0"), (ORIENTATION,))[ORIENTATION]
         return values[0]
-    except (ValueError, struct.error, KeyError, IndexError):
+    except (Unreadable, ValueError, struct.error, KeyError, IndexError):
         return 1
