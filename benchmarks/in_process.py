@@ -24,10 +24,10 @@ METRICS = Path(__file__).parents[1] / "handlers" / "metrics.yaml"
 
 def requests_a_second(
     index_root: Path, bodies: list[bytes], processes: int, seconds: float
-) -> float:
+) -> tuple[float, float]:
     """Of so many handlers, one thread each, that follow `index_root` and answer the bodies of
-    requests one by one.  Raises RuntimeError where one of them ends early or an answer is a
-    refusal."""
+    requests one by one; and the CPU seconds of a request.  Raises RuntimeError where one of them
+    ends early or an answer is a refusal."""
     spawn = multiprocessing.get_context("spawn")
     ends, workers = [], []
     for _ in range(processes):
@@ -42,7 +42,8 @@ def requests_a_second(
             end.recv()  # it is ready
         for end in ends:
             end.send("begin")
-        return sum(end.recv() for end in ends)
+        rates, cpu_seconds = zip(*(end.recv() for end in ends), strict=True)
+        return sum(rates), sum(cpu_seconds) / processes
     except EOFError:
         raise RuntimeError("a handler ended early; what it printed says why") from None
     finally:
@@ -78,13 +79,13 @@ def _work(end: Connection, index_root: Path, bodies: list[bytes], seconds: float
         ask(body)
     end.send("ready")
     end.recv()
-    start, count = time.perf_counter(), 0
+    start, cpu, count = time.perf_counter(), time.process_time(), 0
     for body in itertools.cycle(bodies):
         ask(body)
         count += 1
         if time.perf_counter() - start >= seconds:
             break
-    end.send(count / (time.perf_counter() - start))
+    end.send((count / (time.perf_counter() - start), (time.process_time() - cpu) / count))
 
 
 @click.command()
@@ -98,8 +99,8 @@ def in_process(index_root: Path, processes: int, seconds: float) -> None:
         json.dumps({"image": base64.b64encode(file.read_bytes()).decode(), "top_k": 10}).encode()
         for file in files
     ]
-    rate = requests_a_second(index_root, bodies, processes, seconds)
-    click.echo(f"{processes} processes: {rate:.1f} requests/s")
+    rate, cpu = requests_a_second(index_root, bodies, processes, seconds)
+    click.echo(f"{processes} processes: {rate:.1f} requests/s, {1e3 * cpu:.1f} ms of a core each")
 
 
 if __name__ == "__main__":
