@@ -53,7 +53,7 @@ def test_a_job_ends_and_the_rest_goes_on_where_its_file_cannot_be_used(admin, ha
         draw(admin.folder / f"data/xyz.vn/{number}_xyz_vn.png", 1000 + number)
     id = admin.post("/api/reindex", SLOW).json()["job"]["id"]
     with harm(file_of(admin)):
-        wait_for(lambda: admin.job(id)["state"] == "done")
+        wait_for(lambda: admin.job(id)["state"] == "done", 180)
         start = time.perf_counter()
         refused = admin.post("/api/reindex")
         assert (refused.status_code, refused.json()["type"]) == (503, "jobs_unavailable")
