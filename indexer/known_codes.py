@@ -12,6 +12,7 @@ then the same thing: hash what has no code yet.
 
 import dataclasses
 import hashlib
+import itertools
 import os
 import struct
 import time
@@ -86,15 +87,12 @@ class KnownCodes:
 
     def look_up(self, paths: list[str], workers: int) -> Known:
         """What is known of the files as they look now.  workers: threads that look."""
-        looks = look(paths, workers)
         keys = b"".join(map(self._key, paths))
-        is_file, files = self._files.find(np.frombuffer(keys, np.uint8).reshape(-1, 16))
-        sizes, stamps = looks.T
-        is_file &= (files["size"] == sizes) & (files["stamp"] == stamps) & (stamps != NO_STAMP)
-        digests = files["digest"].copy()  # not a view, which would keep the rest
-        del files
-        is_code, records = self._codes.find(digests)
-        codes = records["code"].copy()
+        with ThreadPoolExecutor(1) as pool:  # numpy works while the system looks at files
+            finding = pool.submit(self._find, np.frombuffer(keys, np.uint8).reshape(-1, 16))
+            looks = look(paths, workers)
+            is_file, looked, digests, is_code, codes = finding.result()
+        is_file &= (looked == looks).all(axis=1) & (looks[:, 1] != NO_STAMP)
         rest = np.flatnonzero(is_file & ~is_code)
         is_rejected, records = self._rejected.find(digests[rest])
         rejected = {
@@ -104,6 +102,17 @@ class KnownCodes:
             )
         }
         return Known(looks, is_file & is_code, digests, codes, rejected)
+
+    def _find(self, keys: np.ndarray) -> tuple[np.ndarray, ...]:
+        """What was kept of paths with these keys, uint8 [n, 16]: whether there is something, bool
+        [n], how the file looked, int64 [n, 2], its digest, uint8 [n, 32], whether that has a code,
+        bool [n], and the code, uint8 [n, code bytes]."""
+        is_file, files = self._files.find(keys)
+        looked = np.stack([files["size"], files["stamp"]], axis=1)
+        digests = files["digest"].copy()  # not a view, which would keep the rest
+        del files
+        is_code, records = self._codes.find(digests)
+        return is_file, looked, digests, is_code, records["code"].copy()
 
     def keep(self, path: str, look: np.ndarray, digest: bytes, code: bytes) -> None:
         """Keep what was made of a file that was read after it looked like this (int64 [2]).  It is
@@ -155,10 +164,10 @@ def look(paths: list[str], workers: int) -> np.ndarray:
     looks = np.full((len(paths), 2), NO_STAMP, np.int64)
 
     def look_at(start: int) -> None:
+        settled = time.time_ns() - SETTLED_NS  # before the looks: later changes are not settled
         some = paths[start : start + _AT_A_TIME]
-        looks[start : start + _AT_A_TIME] = [
-            (NO_STAMP, NO_STAMP) if remote.is_remote(path) else _look(path) for path in some
-        ]
+        seen = itertools.chain.from_iterable(_look(path, settled) for path in some)
+        looks[start : start + len(some)] = np.fromiter(seen, np.int64, 2 * len(some)).reshape(-1, 2)
 
     with ThreadPoolExecutor(workers) as pool:
         for _ in pool.map(look_at, range(0, len(paths), _AT_A_TIME)):
@@ -169,11 +178,10 @@ def look(paths: list[str], workers: int) -> np.ndarray:
     return looks
 
 
-def _look(path: str) -> tuple[int, int]:
-    now = time.time_ns()
+def _look(path: str, settled: int) -> tuple[int, int]:
+    """settled: a file that changed before this, ns, shows it when it changes again."""
     try:
         seen = os.stat(path)
     except (OSError, ValueError):  # reading it will tell the reason
         return NO_STAMP, NO_STAMP
-    settled = seen.st_mtime_ns < now - SETTLED_NS
-    return seen.st_size, seen.st_mtime_ns if settled else NO_STAMP
+    return seen.st_size, seen.st_mtime_ns if seen.st_mtime_ns < settled else NO_STAMP

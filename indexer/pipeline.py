@@ -121,8 +121,7 @@ def index_catalogue(order: Order, progress: Progress = lambda done, total: None)
 def _index(order: Order, progress: Progress) -> Summary:
     _check_number(order)
     catalogue = read_catalogue(order.database, order.index_root)
-    urls = (path for piece in catalogue.paths.pieces() for path in piece if b"://" in path)
-    remote.check(map(os.fsdecode, urls))
+    remote.check(map(os.fsdecode, catalogue.paths.with_byte(b":")))
     engine = _engine(order)
     # Of a cluster's GPUs this machine need not have one.
     device = "cpu" if order.engine == "ray" else order.device

@@ -57,6 +57,17 @@ class Paths:
             give_back(self.text)
             give_back(self.offsets)
 
+    def with_byte(self, byte: bytes) -> Iterator[bytes]:
+        """Those that hold this byte, in their order."""
+        for start in range(0, len(self), AT_ONCE):
+            bounds = self.offsets[start : start + AT_ONCE + 1]
+            text = self.text[int(bounds[0]) : int(bounds[-1])]
+            places = np.flatnonzero(text == ord(byte)).astype(np.uint64) + bounds[0]
+            rows = np.unique(np.searchsorted(bounds, places, side="right") - 1)
+            yield from (self.raw(start + row) for row in rows.tolist())
+            give_back(self.text)
+            give_back(self.offsets)
+
     def hashes(self) -> np.ndarray:
         """uint64 [n]: a hash of every path, the same for the same path in this process."""
         hashes = np.empty(len(self), np.uint64)

@@ -43,6 +43,13 @@ def test_those_that_are_kept(at_once, tmp_path):
     assert paths.kept(np.ones(8, bool), tmp_path) is paths
 
 
+def test_those_that_hold_a_byte(at_once, tmp_path):
+    names = [b":", b"", b"ab:c::", b"ac", b"", b"s3://x", b"c"]
+    paths = Paths.written(tmp_path, [names])
+    assert list(paths.with_byte(b":")) == [b":", b"ab:c::", b"s3://x"]
+    assert list(paths.with_byte(b"z")) == []
+
+
 def test_texts_are_a_sequence():
     texts = Texts(Paths.of(NAMES), np.array([5, 0, 4]))
     assert (len(texts), texts[0], texts[-1], texts[1:]) == (3, "\udcff", "日本", ["b", "日本"])
