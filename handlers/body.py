@@ -4,25 +4,19 @@ Knows the ways to send them (docs/queries.md), not what they mean.
 """
 
 import json
-import re
 import urllib.parse
 import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from handlers import HOW_TO_SEND, QUERY_HEADER
-from hashing.picture import FORMATS
+from hashing.formats import FORMATS, format_of
 from machine import bounded_json
 from machine.bounded_json import JsonError
 from machine.errors import Problem
 
 MOST_UNPACKED = 2**25
 """Bytes of a body that came compressed; as many as one may have that did not."""
-
-_PICTURE = re.compile(
-    rb"\xff\xd8|\x89PNG|RIFF....WEBP|GIF8|BM|(?:II|MM)(?:\*\0|\0\*|\+\0|\0\+)", re.DOTALL
-)
-"""The first bytes of each of FORMATS."""
 
 _LITERALS = {"top_k", "topk", "offset", "diversity", "max_distance", "debug"}
 _SHOPS = {"shops", "exclude_shops"}
@@ -64,7 +58,7 @@ def fields_of(row: Mapping[str, Any], headers: Mapping[str, Any]) -> dict:
         raise RequestError(400, "no_body", f"the request has no body; {HOW_TO_SEND}")
     if not body:
         return _from_texts(beside)
-    if not _PICTURE.match(body):
+    if format_of(body) is None:
         return _from_json(body, beside)
     if "image" in beside:
         raise RequestError(400, "bad_image", "the body is a photo already; leave image out")

@@ -27,7 +27,7 @@ def look(data: bytes) -> Stored:
         raise ValueError("its headers are cut off or damaged") from error
 
 
-def format_of(data: bytes) -> str | None:
+def format_of(data: bytes | bytearray) -> str | None:
     """The format that the bytes begin like."""
     return next((name for name, (begins, _) in READERS.items() if begins.match(data)), None)
 

@@ -72,6 +72,7 @@ def test_options_and_their_defaults():
         "engine": "threads",
         "ray_address": None,
         "force": False,
+        "shop_depth": None,
     }
 
 
