@@ -38,7 +38,7 @@ class Prior:
 
 
 def read_prior(path: Path) -> Prior:
-    """What `prior_of` gave, as `release/fit_data.py` wrote it."""
+    """What `prior_of` gave."""
     with np.load(path) as file:
         return Prior(file["axes"], file["variances"], float(file["rest"]))
 
