@@ -31,6 +31,7 @@ from PIL import Image
 from soak_watch import Watch
 
 from efiss.commands.options import MODEL_PATH
+from efiss_client import PATH
 from hashing.model import find_model
 from machine.container import available_cores
 from photographs import catalogue, queries
@@ -121,8 +122,12 @@ def served(
             servers[name] = running.enter_context(_served(own, checkout, environment))
         if ORIGINAL not in without:
             servers[ORIGINAL] = running.enter_context(_original(folder, model))
+        taken = {
+            name: [form for form in forms if _takes(port, *bodies[form])]
+            for name, (port, _) in servers.items()
+        }
         for name, (port, _) in servers.items():  # Java compiles what it runs often
-            for form in _forms(name, forms):
+            for form in taken[name]:
                 load.submit(served_load.times, port, form, 8, warm_up).result()
         turns = []
         for number in range(rounds):
@@ -131,7 +136,7 @@ def served(
                     turns += [
                         _turn(load, name, server, form, count, seconds)
                         for name, server in servers.items()
-                        if form in _forms(name, forms)
+                        if form in taken[name]
                     ]
                 if IN_PROCESS not in without:
                     turns.append(_turn_without(folder / "0" / "index", form, bodies, seconds))
@@ -193,7 +198,7 @@ def _served(
     own = {"EFISS_PORT": str(port), "EFISS_HOST": "127.0.0.1", **environment}
     command = [sys.executable, "-m", "efiss", "serve", "--config", checkout / "config.properties"]
     with _process(command, folder, _environment(checkout) | own) as watch:
-        _wait_for(f"http://127.0.0.1:{port}/predictions/image-retrieval-v1.0", folder)
+        _wait_for(f"http://127.0.0.1:{port}{PATH}", folder)
         yield port, watch
 
 
@@ -272,7 +277,7 @@ def _environment(checkout: Path) -> dict[str, str]:
 
 def _wait_for(url: str, folder: Path) -> None:
     """Until a search or a ping is answered."""
-    body = b'{"code": "0000000000000000"}' if "predictions" in url else None
+    body = b'{"code": "0000000000000000"}' if url.endswith(PATH) else None
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
@@ -295,9 +300,17 @@ def _free_port() -> int:
 # -- figures -------------------------------------------------------------------------------------
 
 
-def _forms(name: str, forms: tuple[str, ...]) -> tuple[str, ...]:
-    """Those that a server is asked in: the original knows JSON alone."""
-    return tuple(form for form in forms if name != ORIGINAL or form == "json")
+def _takes(port: int, content_type: str, bodies: list[bytes]) -> bool:
+    """Whether the server answers bodies of this form; the original and some commits take no photo
+    as it is."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{PATH}", bodies[0], {"Content-Type": content_type}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60):
+            return True
+    except urllib.error.HTTPError:
+        return False
 
 
 def _turn(
