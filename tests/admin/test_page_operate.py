@@ -241,7 +241,8 @@ def test_names_from_a_catalogue_are_never_markup(browser, shop):
         browser.execute_script(
             """
             const answer = { index_database_version: "1.0.0", relevant: [arguments[0]],
-              distances: [1], code: "0000000000000000", ms: {} };
+              shops: ["<b>shop"], products: [arguments[2]], distances: [1],
+              code: "0000000000000000", ms: {} };
             const real = window.fetch;
             window.fetch = (path, options) => path === "/api/search"
               ? Promise.resolve(new Response(JSON.stringify(answer))) : real(path, options);
@@ -253,6 +254,7 @@ def test_names_from_a_catalogue_are_never_markup(browser, shop):
             """,
             f"data/<b>shop/{name}",
             base64.b64encode((shop / "data" / "<b>shop" / name).read_bytes()).decode(),
+            name.partition("_")[0],
         )
         product = "return document.querySelector('.card .product')?.textContent"
         wait_for(lambda: browser.execute_script(product) is not None)
