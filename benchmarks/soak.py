@@ -85,9 +85,9 @@ def soak(
 
     Every good question has to be answered as before the storm, in time; no process may be lost; no
     Python process may take over 1 GB, and Java no more than its heap, direct buffers and 400 MB;
-    what Python holds afterwards may be a tenth more than before. A budget that is broken is named
-    with the requests that were under way; the exit code is 1, and their bytes lie in the folder of
-    the results. Linux only.
+    what Python holds afterwards may be a tenth and 160 MB more than before. A budget that is broken
+    is named with the requests that were under way; the exit code is 1, and their bytes lie in the
+    folder of the results. Linux only.
 
     \b
     Examples:
