@@ -34,6 +34,7 @@ from efiss.commands.options import MODEL_PATH
 from efiss_client import PATH
 from hashing.model import find_model
 from machine.container import available_cores
+from machine.processes import end_with_parent
 from photographs import catalogue, queries
 from searcher.version import FAISS_INDEX
 from serving.java import find_java
@@ -255,7 +256,7 @@ def _process(command: list, folder: Path, environment: dict[str, str]) -> Iterat
     with open(folder / "log", "w") as log:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, start_new_session=True,
-            stdout=log, stderr=subprocess.STDOUT,
+            preexec_fn=end_with_parent, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
             yield Watch([process.pid])

@@ -58,10 +58,6 @@ class Watch:
         """All processes as they are now."""
         return [one for process in self._processes() if (one := _reading(process))]
 
-    def stayed(self) -> list[Reading]:
-        """Those that had to stay and did, as they are now."""
-        return [one for one in self.read() if one.pid in self._staying]
-
     def cpu_seconds(self) -> float:
         """Time of processors that all of them took, and their children that ended."""
         seconds = 0.0

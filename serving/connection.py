@@ -209,7 +209,6 @@ class Connection(asyncio.BufferedProtocol):
         request.method = self._parser.get_method()
         if self._parser.should_upgrade():
             return  # it is read again without that
-        request.is_old = self._parser.get_http_version() == "1.0"
         request.keeps_alive = self._parser.should_keep_alive()
         if refused := self._port.refused(request):
             self.refuse(refused)

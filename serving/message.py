@@ -29,8 +29,6 @@ class Request:
     body: bytearray = dataclasses.field(default_factory=bytearray)
     keeps_alive: bool = True
     """Whether the client wants its connection kept after the answer."""
-    is_old: bool = False
-    """Whether it is HTTP/1.0."""
     began: float = dataclasses.field(default_factory=time.monotonic)
 
     def header(self, name: bytes) -> bytes | None:

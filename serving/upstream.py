@@ -48,12 +48,6 @@ class Upstream:
         self._waiting.append((request, answered))
         self._send_what_fits()
 
-    def close(self) -> None:
-        """Close the connections that wait for a request."""
-        for exchange in self._idle:
-            exchange.close()
-        self._idle.clear()
-
     def _send_what_fits(self) -> None:
         while self._waiting:
             request, answered = self._waiting[0]
@@ -73,7 +67,6 @@ class Upstream:
         return done
 
     def _send(self, request: Request, done: Answered) -> None:
-
         while self._idle:
             exchange = self._idle.pop()
             if exchange.is_open():
@@ -107,9 +100,6 @@ class _Exchange(asyncio.Protocol):
 
     def is_open(self) -> bool:
         return not self._transport.is_closing()
-
-    def close(self) -> None:
-        self._transport.close()
 
     def send(self, request: Request, done: Answered) -> None:
         self._done = done
