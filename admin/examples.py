@@ -10,19 +10,25 @@ from admin.errors import Refusal
 from admin.opened import opened
 from admin.settings import Settings
 from photographs import DATALAKE, Photograph, catalogue, queries
+from searcher.index import Index
 
 FRESH_SECONDS = 24 * 3600
 """How long a browser shows one again without asking."""
 
 
+def is_demo(index: Index) -> bool:
+    """Whether the live version is of the demo's catalogue.  Raises Refusal."""
+    return opened(index).row(f"{DATALAKE}/{catalogue()[0].path}") is not None
+
+
 def router(settings: Settings) -> APIRouter:
     routes = APIRouter(prefix="/api", tags=["search"])
-    picture = f"{DATALAKE}/{catalogue()[0].path}"
 
     def offered() -> dict[str, Photograph]:
         """A dependency: what is offered, by its id; nothing beside another catalogue."""
-        is_demo = opened(settings.index).row(picture) is not None
-        return {photograph.id: photograph for photograph in queries()} if is_demo else {}
+        if not is_demo(settings.index):
+            return {}
+        return {photograph.id: photograph for photograph in queries()}
 
     Offered = Annotated[dict[str, Photograph], Depends(offered)]
 

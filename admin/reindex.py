@@ -1,13 +1,14 @@
 """Routes of reindexing: the contract's call, and jobs to watch."""
 
 import datetime
+import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,9 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from admin import jobs
 from admin.access import at_most, authorised, limited
 from admin.errors import Refusal
+from admin.examples import is_demo
 from admin.jobs import Job
 from admin.runner import options
 from admin.settings import Settings
+from photographs import DATALAKE
 from searcher.version import NUMBER, VersionError
 
 NEWEST_JOBS = 50
@@ -96,6 +99,7 @@ def router(settings: Settings) -> APIRouter:
         runner = request.app.state.runner
         asked = wanted.model_dump(exclude_unset=True)
         _check_no_other(request.app.state.jobs, settings)
+        _check_no_demo(settings)
         try:
             job = await runner.start(
                 asked,
@@ -109,6 +113,15 @@ def router(settings: Settings) -> APIRouter:
             where = {"Location": f"/api/jobs/{job.id}", "Preference-Applied": "respond-async"}
             return JSONResponse({"job": job.as_json()}, 202, where)
         return _answer(await runner.ended(job))
+
+    @routes.get("/reindex", response_model=dict)
+    def what() -> Response:
+        """What a reindex works on: the folder of shops that it lists, null where it takes the
+        list as it is, and the list."""
+        lake = settings.datalake
+        told = {"datalake": str(lake) if lake else None, "database": str(settings.database)}
+        # Names may hold bytes that are no UTF-8; escapes carry them.
+        return Response(json.dumps(told), media_type="application/json")
 
     @routes.get("/jobs")
     async def newest(request: Request) -> dict:
@@ -174,6 +187,23 @@ def _check_no_other(store: jobs.Jobs, settings: Settings) -> None:
     if store.running() is None and settings.index.is_reindexing():
         raise Refusal(
             409, "reindex_running", "`efiss reindex` runs outside of this service; wait for it"
+        )
+
+
+def _check_no_demo(settings: Settings) -> None:
+    """The demo's page, which lists its photographs, may run beside a catalogue of one's own."""
+    if settings.datalake != DATALAKE:
+        return
+    try:
+        is_over_its_own = is_demo(settings.index)
+    except Refusal:  # none is live, or it cannot be opened
+        return
+    if not is_over_its_own:
+        raise Refusal(
+            409,
+            "another_catalogue",
+            f"this service lists {DATALAKE}, the demo's photographs, and the live version is of "
+            "other pictures: start it with EFISS_DATALAKE=DIR, the folder of your shops",
         )
 
 

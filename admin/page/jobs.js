@@ -43,6 +43,13 @@ export async function showModels() {
   say(the("model-hint"), hint);
 }
 
+/** Show what a reindex works on.  Throws Refusal. */
+export async function showCatalogue() {
+  const { datalake, database } = await ask("/api/reindex");
+  const from = datalake ? `Lists the pictures in ${datalake}` : `Takes the list ${database} as it is`;
+  say(the("reindex-of"), `${from}, hashes what is new, checks the version and makes it live.`);
+}
+
 const named = ({ name, sha256 }) => `${name} (${sha256.slice(0, 8)})`;
 
 /** Show the newest jobs, and follow the one that runs.  Throws Refusal. */

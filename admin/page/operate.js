@@ -1,6 +1,6 @@
 import { Refusal, ask, token } from "./api.js";
 import { make, say, the } from "./dom.js";
-import { latest, showModels, startJobs } from "./jobs.js";
+import { latest, showCatalogue, showModels, startJobs } from "./jobs.js";
 import { openReport } from "./report.js";
 
 let searchChanged;
@@ -27,7 +27,7 @@ async function showJobs() {
   try {
     const { token_required: isRequired } = await ask("/api/session");
     if (isRequired && !token.get()) return letIn(false);
-    await Promise.all([latest(), showModels()]);
+    await Promise.all([latest(), showCatalogue(), showModels()]);
     letIn(true);
   } catch (error) {
     if (error.status !== 401) return tell(error);

@@ -94,13 +94,10 @@ def _checked_settings() -> "Settings":
 
 @contextlib.contextmanager
 def _admin(service_url: str) -> Iterator[str]:
-    """A running `efiss admin` over the demo's catalogue, in a process of its own; its address."""
+    """A running `efiss admin` over the live catalogue, in a process of its own; its address."""
     told = unknown()  # by this process already
-    environment = {
-        "EFISS_DATALAKE": str(DATALAKE),
-        "EFISS_DATABASE": str(LISTED),
-        "EFISS_SERVICE_URL": service_url,
-    } | {name: value for name, value in os.environ.items() if name not in told}
+    given = {name: value for name, value in os.environ.items() if name not in told}
+    environment = {"EFISS_SERVICE_URL": service_url} | given | _listed_by_the_page()
     process = subprocess.Popen(
         [sys.executable, "-m", "efiss", "admin", "--index_root", str(INDEX)],
         env=environment,
@@ -119,6 +116,18 @@ def _admin(service_url: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.communicate()
+
+
+def _listed_by_the_page() -> dict[str, str]:
+    """The demo's photographs where they are live, unless another folder is to be listed.  A list of
+    one's own is taken as it is."""
+    from searcher import open_version
+
+    live = open_version(INDEX / str(Index(INDEX).live()))
+    if os.environ.get("EFISS_DATALAKE") or not Path(live.path(0)).is_relative_to(DATALAKE):
+        return {}
+    database = os.environ.get("EFISS_DATABASE") or str(LISTED)
+    return {"EFISS_DATALAKE": str(DATALAKE), "EFISS_DATABASE": database}
 
 
 class Steps:

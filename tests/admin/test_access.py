@@ -14,7 +14,10 @@ pytestmark = pytest.mark.server
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 CHANGING = ["/api/reindex", "/api/rollback", "/api/versions/1.0.0/activate", "/api/jobs/1/cancel"]
-PRIVATE = ["/api/jobs", "/api/jobs/1", "/api/jobs/1/events", "/api/versions/1.0.0/report"]
+PRIVATE = [
+    *("/api/jobs", "/api/jobs/1", "/api/jobs/1/events", "/api/versions/1.0.0/report"),
+    *("/api/models", "/api/reindex"),
+]
 
 
 def bearer(token: str) -> dict:

@@ -71,6 +71,7 @@ def operate(admin, browser) -> Operate:
 def test_a_reindex_is_started_and_seen_to_its_end(operate):
     """Jobs in processes that load torch, watched in Chromium."""
     assert "no version yet" in operate.text("#versions")
+    operate.wait_for_text("#reindex-of", "Lists the pictures in data, hashes what is new")
     operate.reindex()
     operate.wait_for_text("#job-title", "Job 1 done")
     assert operate.steps_done() == ["List", "Index", "Check", "Activate", "Tidy up"]
@@ -131,6 +132,12 @@ def test_steps_progress_and_the_end_of_a_job_are_shown_as_they_come(operate):
     operate.wait_for_text("#job-title", "Job 1 cancelled")
     operate.wait_for_text("#jobs", "cancelled")
     assert not operate.find("#progress").is_displayed()
+
+
+def test_without_a_folder_to_list_it_names_the_list(browser, shop):
+    with administering(shop, EFISS_DATALAKE="") as admin:
+        operate = Operate(browser, admin).open()
+        operate.wait_for_text("#reindex-of", "Takes the list database_info.txt as it is, hashes")
 
 
 def test_where_events_do_not_come_through_the_job_is_asked_for(operate):

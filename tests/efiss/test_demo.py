@@ -2,15 +2,20 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
 
+from efiss.commands import demo
 from efiss.commands.demo import Steps, prepare
 from efiss.commands.index import index
+from indexer.reindex import extract
 from searcher import open_version
 from searcher.index import Index
+from tests.admin.conftest import free_port
 from tests.drawing import draw
 
 INDEX = Index(Path("index"))
+OWN = "data/abc.com/1_abc_com.jpg"
 DRAWN = "demo/datalake/north.example/1_north_example.jpg"
 
 
@@ -25,13 +30,17 @@ def live_paths() -> list[str]:
     return [version.path(row) for row in range(version.manifest.rows)]
 
 
-def serve_the_only(path: str) -> None:
+def serve_the_only(path: str, version: str = "1.0.0") -> None:
     """A live version of one picture."""
     Path(path).parent.mkdir(parents=True)
     draw(1, 1).save(path)
-    Path("database_info.txt").write_text(f"{path}\n")
-    index.main(["--new_index_database_version", "1.0.0"], standalone_mode=False)
-    INDEX.activate("1.0.0")
+    extract(Path(path).parents[1], Path("database_info.txt"))
+    index.main(["--new_index_database_version", version], standalone_mode=False)
+    INDEX.activate(version)
+
+
+def lists() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path().glob("database_info.txt*")}
 
 
 def test_the_photographs_are_copied_indexed_made_live_and_packed_once():
@@ -58,8 +67,45 @@ def test_the_drawn_demo_of_an_earlier_release_is_replaced():
 
 
 def test_a_catalogue_of_one_s_own_is_kept():
-    own = "data/abc.com/1_abc_com.jpg"
-    serve_the_only(own)
+    serve_the_only(OWN)
     prepare(Steps())
-    assert INDEX.live() == "1.0.0" and live_paths() == [own]
-    assert Path("database_info.txt").read_text() == f"{own}\n"
+    assert INDEX.live() == "1.0.0" and live_paths() == [OWN]
+    assert Path("database_info.txt").read_text() == f"{OWN}\n"
+
+
+@pytest.fixture
+def page(monkeypatch):
+    """page() runs the page that `efiss demo` starts, for the time of a block."""
+    monkeypatch.setenv("EFISS_ADMIN_PORT", str(free_port()))
+    return lambda: demo._admin("http://127.0.0.1:9")
+
+
+@pytest.mark.server
+def test_its_page_brings_nothing_of_it_into_a_catalogue_of_one_s_own(page):
+    """Jobs in processes that load torch."""
+    prepare(Steps())
+    with page() as url:
+        told = httpx.get(f"{url}/api/reindex").json()
+        assert told == {"datalake": "demo/datalake", "database": "demo/database_info.txt"}
+        own = {"database_info.txt": f"{OWN}\n".encode(), "database_info.txt.datalake": b"data\n"}
+        serve_the_only(OWN, "1.5.0")
+        assert lists() == own
+        done = httpx.post(f"{url}/api/reindex", json={"force": True}, timeout=60)
+        assert (done.status_code, done.json()["type"]) == (409, "another_catalogue")
+        INDEX.activate("1.0.0")
+        done = httpx.post(f"{url}/api/reindex", timeout=60)
+        assert done.json()["result"] == "nothing new"
+    assert lists() == own
+    assert len(Path("demo/database_info.txt").read_text().splitlines()) == 302
+    assert INDEX.versions() == ["1.0.0", "1.5.0"]
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("datalake", [None, "data"])
+def test_its_page_works_on_one_s_own_catalogue_where_that_is_live(page, monkeypatch, datalake):
+    if datalake:
+        monkeypatch.setenv("EFISS_DATALAKE", datalake)
+    serve_the_only(OWN)
+    with page() as url:
+        told = httpx.get(f"{url}/api/reindex").json()
+    assert told == {"datalake": datalake, "database": "database_info.txt"}
