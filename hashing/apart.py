@@ -23,6 +23,7 @@ from PIL import Image
 
 from hashing.frames import UPRIGHT_BY, load_picture
 from hashing.stored import MOST_FRAMES, ORIENTATION
+from machine.processes import give_memory_back
 
 SECONDS = 0.7
 """Of a core, for one picture; then the process is ended."""
@@ -132,6 +133,8 @@ def _serve() -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
         sink.write(answer)
         sink.flush()
+        del data, answer
+        give_memory_back()
 
 
 def _small(data: bytes, file_format: str, most_pixels: int, scale: int) -> Image.Image:

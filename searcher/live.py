@@ -7,7 +7,6 @@ Versions that single requests ask for are opened beside it, a few at a time.
 
 import collections
 import contextlib
-import ctypes
 import dataclasses
 import fcntl
 import logging
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from hashing.model import Model, Sidecar, read_sidecar
 from machine.errors import Problem, sentence_of
+from machine.processes import give_memory_back
 from searcher.acknowledgements import TOUCH_SECONDS, Acknowledgement
 from searcher.faiss_version import open_version
 from searcher.index import Index
@@ -100,7 +100,7 @@ class Follower:
             self._asked = asked
             self._change(self._index, asked[0])
         elif self._has_changed:  # and the requests that the version before answered are over
-            _give_back_memory()
+            give_memory_back()
             self._has_changed = False
         self._acknowledge()
 
@@ -223,13 +223,6 @@ def _in_turn(index: Index) -> Iterator[None]:
                 except BlockingIOError:
                     time.sleep(0.01)
         yield
-
-
-def _give_back_memory() -> None:
-    """Give what a dropped model took back to the system: the C library keeps it otherwise, and the
-    next model does not fit into the pieces."""
-    with contextlib.suppress(AttributeError):  # not the GNU C library
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 class _Pinned:
