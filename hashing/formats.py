@@ -1,5 +1,6 @@
 """The formats that are read, and what is in a file of each, found in its headers."""
 
+import dataclasses
 import math
 import re
 import struct
@@ -141,6 +142,8 @@ def _bmp(data: bytes) -> Stored:
 
 _SIZE_BOX = re.compile(rb"ispe\0\0\0\0(.{8})", re.DOTALL)
 _SIZE_SEGMENT = re.compile(rb"\xff\x4f\xff\x51..(.{20})", re.DOTALL)
+_EXIF_BOX = b"uuidJpgTiffExif->JP2"
+"""As ExifTool and Exiv2 write it."""
 _FARTHEST = 1_000_000
 """Bytes from the start in which a file says its size."""
 
@@ -160,7 +163,9 @@ def _jpeg_2000(data: bytes) -> Stored:
     if found is None:
         raise ValueError("it does not say its size")
     _, right, bottom, left, top = struct.unpack(">HIIII", b"\0\0" + found[1][2:18])
-    return _apart("JPEG2000", (right - left, bottom - top), data, 45e-9, 190e-9)
+    stored = _apart("JPEG2000", (right - left, bottom - top), data, 45e-9, 190e-9)
+    exif = data[:_FARTHEST].partition(_EXIF_BOX)[2]
+    return dataclasses.replace(stored, orientation=orientation(exif))
 
 
 def _largest_box(data: bytes) -> tuple[int, int]:

@@ -271,8 +271,8 @@ def _too_many_pixels(stored: Stored, limit: int) -> PictureError:
     width, height = stored.size
     return PictureError(
         "too_many_pixels",
-        f"the picture has {width}x{height} = {_megapixels(stored.pixels)} megapixels, the limit of "
-        f"a {stored.format} stored like this is {_megapixels(limit)}; send a smaller one",
+        f"the picture has {width}x{height} = {_megapixels(stored.pixels)} megapixels, the limit "
+        f"for {stored.format} stored like this is {_megapixels(limit)}; send a smaller one",
     )
 
 

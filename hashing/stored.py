@@ -54,7 +54,7 @@ class Stored:
     frames: int = 1
     """How many the file has, at most MOST_FRAMES."""
     is_apart: bool = False
-    """Whether it is decoded by a process of its own, which makes it upright too (`apart`)."""
+    """Whether a process of its own decodes it, which also turns AVIF and HEIC upright (`apart`)."""
     has_end: bool = True
     """False: a JPEG without its end marker."""
 

@@ -164,6 +164,21 @@ def test_exif_orientation_is_undone(kind, orientation, size):
 
 
 @pytest.mark.parametrize("orientation", UNDO)
+@pytest.mark.parametrize("kind", APART)
+def test_what_is_decoded_apart_is_turned_upright(kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    # AVIF and HEIC are written with the boxes irot and imir, which count there.
+    data = save(UNDO[orientation](drawing()), kind, exif=exif.tobytes())
+    if kind == "JPEG2000":  # which Pillow writes without it
+        block = b"uuidJpgTiffExif->JP2" + exif.tobytes().removeprefix(b"Exif\0\0")
+        stream = data.index(b"jp2c") - 4
+        data = data[:stream] + struct.pack(">I", len(block) + 4) + block + data[stream:]
+    turned_back = np.asarray(decode(data, EDGE), np.int16)
+    assert np.abs(turned_back - np.asarray(drawing(), np.int16)).mean() < 4
+
+
+@pytest.mark.parametrize("orientation", UNDO)
 @pytest.mark.parametrize(("size", "bits"), [((120, 80), 8), ((1001, 747), 3)])
 def test_every_orientation_of_a_jpeg_has_the_same_code_within_few_bits(
     model, orientation, size, bits
@@ -348,7 +363,7 @@ def test_too_many_pixels_are_refused_before_anything_is_decoded(name, monkeypatc
     monkeypatch.setattr(ImageFile.ImageFile, "load", load)
     data = bomb(name, 15100, 15000)
     assert len(data) < 3000
-    said = rf"15100x15000 = 226\.5 megapixels, the limit of a {name} stored like this is \d+\.\d;"
+    said = rf"15100x15000 = 226\.5 megapixels, the limit for {name} stored like this is \d+\.\d;"
     refused(data, "too_many_pixels", said)
 
 
@@ -372,7 +387,7 @@ def test_tiff_with_both_strips_and_tiles_is_refused():
 def test_the_limit_can_be_set_and_is_inclusive():
     data = encoded(Image.new("L", (400, 300)), "PNG")
     assert decode(data, EDGE, max_pixels=120_000).size == (400, 300)
-    said = "400x300 = 0.1 megapixels, the limit of a PNG stored like this is 0.1"
+    said = "400x300 = 0.1 megapixels, the limit for PNG stored like this is 0.1"
     refused(data, "too_many_pixels", said, max_pixels=119_999)
     refused(data, "too_many_pixels", "like this is 0.001", max_pixels=1000)
 
