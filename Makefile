@@ -13,7 +13,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(PIP_AR
 LOCKED := --no-deps --require-hashes --requirement locked
 
 PYTEST := $(BIN)/python -m pytest
-PARALLEL ?= -n 2 --dist loadgroup
+# Three processes for two cores, since tests wait a good part of their time; a file at a time, so
+# that what the tests of a file share is made once.
+PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: run check test test-images lint sbom lock
 

@@ -43,7 +43,9 @@ from tests.running import IMAGES, ODD_NAMES, ROOT, SECOND_OF_PRODUCT_5, efiss_he
 
 SLOW_SECONDS = 5
 SHARED_SERVICE = {"deployed", "service", "served"}
-"""Fixtures of the running service; tests that use one of them run in one process."""
+"""Fixtures of the running service."""
+LONG = {"slow", "server"}
+"""Marks."""
 SAYS_WHY = "says why it is slow"
 
 # No test fails because the machine is busy.
@@ -51,11 +53,10 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by their marks
 def pytest_collection_modifyitems(config, items) -> None:
-    """Mark what asks a real service or an image, and group for `-n`: what shares the service, and
-    else file by file, so that what the tests of a file share is made once."""
-    may_be_grouped = config.pluginmanager.hasplugin("xdist")
+    """Mark what asks a real service or an image; with `-n`, files with tests that take long come
+    first, so that no process is left with one when the others have ended."""
     for item in items:
         is_of_images = item.path.parent.name == "images" and "image" in item.fixturenames
         shares_service = not is_of_images and SHARED_SERVICE.intersection(item.fixturenames)
@@ -63,9 +64,9 @@ def pytest_collection_modifyitems(config, items) -> None:
             item.add_marker("images")
         if shares_service:
             item.add_marker("server")
-        if may_be_grouped:
-            group = "service" if shares_service else str(item.path)
-            item.add_marker(pytest.mark.xdist_group(group))
+    if hasattr(config, "workerinput"):
+        long = {item.path for item in items if LONG.intersection(item.keywords)}
+        items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -140,10 +141,14 @@ def write_tiny_model(folder: Path, seed: int, *more_layers: torch.nn.Module, **f
 
 
 class Busy(torch.nn.Module):
-    """Changes nothing, and takes a few tenths of a second for that."""
+    """Changes nothing, and takes its time for that: with 700, a few tenths of a second."""
+
+    def __init__(self, side: int = 700):
+        super().__init__()
+        self.side = side
 
     def forward(self, x):
-        square = torch.eye(700) * (x[0, 0] * 0 + 1)  # not a constant, which would be folded
+        square = torch.eye(self.side) * (x[0, 0] * 0 + 1)  # not a constant, which would be folded
         for _ in range(40):
             square = square @ square
         return x * square[0, 0]
