@@ -168,5 +168,5 @@ def serving(folder: Path, **environment: str):
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(60)
         shutil.rmtree(temporary, ignore_errors=True)

@@ -5,7 +5,6 @@ import dataclasses
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,9 +18,11 @@ from PIL import Image
 from selenium import webdriver
 
 from tests.conftest import Busy, write_tiny_model
-from tests.running import ROOT, Running, wait_for
+from tests.running import ROOT, Running, free_block, wait_for
 
 PICTURES = 30
+MANY = 600
+"""So many that hashing them with the slow model takes seconds."""
 
 
 @dataclasses.dataclass
@@ -45,11 +46,31 @@ class Admin:
         """The processes that hash."""
         return psutil.Process(self.process.pid).children()
 
+    def is_at_work(self) -> bool:
+        """Whether some pictures are hashed, and some not."""
+        job = self.get("/api/jobs").json()["jobs"][0]
+        return job["step"] == "index" and 0 < job["done"] < job["total"]
+
+    @contextlib.contextmanager
+    def halted(self):
+        """The reindex that runs stands still, so that it does not end meanwhile."""
+        (process,) = wait_for(self.reindexing)
+        process.suspend()
+        try:
+            yield
+        finally:
+            process.resume()
+
 
 def draw(path: Path, seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), np.uint8)
     Image.fromarray(pixels).save(path)
+
+
+def draw_many(folder: Path) -> None:
+    for number in range(MANY):
+        draw(folder / f"data/xyz.vn/{number}_xyz_vn.png", 1000 + number)
 
 
 @pytest.fixture
@@ -65,14 +86,8 @@ def set_up_shop(folder: Path) -> Path:
     (folder / "models" / "slow").mkdir(parents=True)
     (folder / "models" / "link").symlink_to("/etc")
     write_tiny_model(folder / "models", 1)
-    write_tiny_model(folder / "models" / "slow", 2, Busy())
+    write_tiny_model(folder / "models" / "slow", 2, Busy(350))
     return folder
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def start(folder: Path, port: int, **environment: str) -> subprocess.Popen:
@@ -91,7 +106,7 @@ def start(folder: Path, port: int, **environment: str) -> subprocess.Popen:
 @contextlib.contextmanager
 def administering(folder: Path, **environment: str):
     """`efiss admin` in `folder`; ended by SIGTERM."""
-    port = free_port()
+    port = free_block()
     process = start(folder, port, **environment)
     try:
         ready = process.stdout.readline()
@@ -102,7 +117,7 @@ def administering(folder: Path, **environment: str):
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 def _listens(admin: Admin) -> bool:

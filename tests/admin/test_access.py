@@ -8,7 +8,8 @@ import pytest
 from admin.settings import Settings
 from efiss import __version__
 from machine.settings import SettingError
-from tests.admin.conftest import administering, free_port, start
+from tests.admin.conftest import administering, start
+from tests.running import free_block
 
 pytestmark = pytest.mark.server
 
@@ -78,14 +79,14 @@ def test_a_bad_setting_is_said_in_a_sentence(shop, environment, word, monkeypatc
 
 
 def test_the_command_ends_with_that_sentence_and_starts_nothing(shop):
-    process = start(shop, free_port(), EFISS_ADMIN_TOKEN="short")
+    process = start(shop, free_block(), EFISS_ADMIN_TOKEN="short")
     out, said = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "")
     assert re.fullmatch("Error: EFISS_ADMIN_TOKEN must be 16 ASCII letters or more .*\n", said)
 
 
 def test_a_second_service_on_the_same_index_or_port_is_refused(admin):
-    for port, word in ((free_port(), "another `efiss admin`"), (admin.url[-5:], "cannot be used")):
+    for port, word in ((free_block(), "another `efiss admin`"), (admin.url[-5:], "cannot be used")):
         folder = admin.folder if "another" in word else admin.folder / "models"
         process = start(folder, int(port))
         _, said = process.communicate(timeout=60)

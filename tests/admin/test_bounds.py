@@ -16,8 +16,8 @@ import uvicorn
 
 from admin import bounds
 from admin.bounds import LARGEST_BODY, LARGEST_QUERY, MOST_CONNECTIONS, Bodies, Bounded
-from tests.admin.conftest import Admin, administering, free_port, set_up_shop
-from tests.running import wait_for
+from tests.admin.conftest import Admin, administering, set_up_shop
+from tests.running import free_block, wait_for
 
 MB = 2**20
 
@@ -250,7 +250,7 @@ def hanging(most: int):
             pass
 
     config = bounds.configured(app)
-    config.lifespan, config.port = "off", free_port()
+    config.lifespan, config.port = "off", free_block()
     Bounded.most = most
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

@@ -12,10 +12,8 @@ from admin import jobs
 from admin.jobs import DONE, INTERRUPTED, RUNNING, Jobs, JobsError
 from admin.reindex import MOST_WATCHERS
 from machine.settings import SettingError
-from tests.admin.conftest import Admin, draw
+from tests.admin.conftest import Admin
 from tests.running import wait_for
-
-SLOW = {"model_path": "models/slow", "wait": False}
 
 
 def file_of(admin: Admin):
@@ -48,10 +46,8 @@ def damaged(path):
 @pytest.mark.server
 @pytest.mark.parametrize("harm", [locked, deleted, damaged])
 def test_a_job_ends_and_the_rest_goes_on_where_its_file_cannot_be_used(admin, harm):
-    """A job with a model that takes its time."""
-    for number in range(100):
-        draw(admin.folder / f"data/xyz.vn/{number}_xyz_vn.png", 1000 + number)
-    id = admin.post("/api/reindex", SLOW).json()["job"]["id"]
+    """Jobs in processes that load torch."""
+    id = admin.post("/api/reindex", {"wait": False}).json()["job"]["id"]
     with harm(file_of(admin)):
         wait_for(lambda: admin.job(id)["state"] == "done", 180)
         start = time.perf_counter()
@@ -61,32 +57,31 @@ def test_a_job_ends_and_the_rest_goes_on_where_its_file_cannot_be_used(admin, ha
         assert "move this file away" in refused.json()["message"]
         assert 'efiss_admin_jobs_total{state="done"} 1.0' in admin.get("/metrics").text
         assert len(admin.get("/api/jobs").json()["jobs"]) == 1
-        assert time.perf_counter() - start < 3
+        assert time.perf_counter() - start < 10
     # As soon as it can be, it is written.
     with contextlib.closing(sqlite3.connect(file_of(admin), timeout=10)) as kept:
         states = "SELECT state FROM jobs"
         wait_for(lambda: kept.execute(states).fetchall() == [("done",)])
-    again = admin.post("/api/reindex", {"model_path": "models/slow"})
+    again = admin.post("/api/reindex")
     assert again.json()["result"] == "nothing new"
 
 
 @pytest.mark.server
 def test_watchers_are_counted_and_those_that_hang_up_make_room(admin):
-    """A job with a model that takes its time."""
-    for number in range(300):
-        draw(admin.folder / f"data/xyz.vn/{number}_xyz_vn.png", 1000 + number)
-    id = admin.post("/api/reindex", SLOW).json()["job"]["id"]
+    id = admin.post("/api/reindex", {"wait": False}).json()["job"]["id"]
 
     def watch(stack: contextlib.ExitStack) -> int:
         client = stack.enter_context(httpx.Client(timeout=30))
         address = f"{admin.url}/api/jobs/{id}/events"
         return stack.enter_context(client.stream("GET", address)).status_code
 
-    with contextlib.ExitStack() as watching:
-        assert [watch(watching) for _ in range(MOST_WATCHERS + 1)] == [200] * MOST_WATCHERS + [429]
-        assert admin.get(f"/api/jobs/{id}").status_code == 200
-    with contextlib.ExitStack() as watching:
-        wait_for(lambda: watch(watching) == 200, 20)
+    with admin.halted():
+        with contextlib.ExitStack() as watching:
+            every = [watch(watching) for _ in range(MOST_WATCHERS + 1)]
+            assert every == [200] * MOST_WATCHERS + [429]
+            assert admin.get(f"/api/jobs/{id}").status_code == 200
+        with contextlib.ExitStack() as watching:
+            wait_for(lambda: watch(watching) == 200)
     admin.post(f"/api/jobs/{id}/cancel")
 
 

@@ -7,7 +7,15 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
 from searcher.index import Index
-from tests.admin.conftest import administering, draw, is_wider_than_the_screen, resize
+from tests.admin.conftest import (
+    MANY,
+    PICTURES,
+    administering,
+    draw,
+    draw_many,
+    is_wider_than_the_screen,
+    resize,
+)
 from tests.running import wait_for
 
 pytestmark = pytest.mark.server
@@ -123,12 +131,15 @@ def test_the_model_stays_and_another_may_be_chosen(operate):
 
 def test_steps_progress_and_the_end_of_a_job_are_shown_as_they_come(operate):
     """Jobs in processes that load torch, watched in Chromium."""
+    draw_many(operate.admin.folder)
     operate.admin.post("/api/reindex", {"model_path": "slow", "wait": False})
-    operate.open()
-    operate.wait_for_text("#job-title", "Job 1 runs")
-    operate.wait_for_text("#pace", "of 30 pictures")
-    assert operate.text("#steps [aria-current='step']") == "Index"
-    operate.click("#cancel")
+    wait_for(operate.admin.is_at_work)
+    with operate.admin.halted():
+        operate.open()
+        operate.wait_for_text("#job-title", "Job 1 runs")
+        operate.wait_for_text("#pace", f"of {PICTURES + MANY} pictures")
+        assert operate.text("#steps [aria-current='step']") == "Index"
+        operate.click("#cancel")
     operate.wait_for_text("#job-title", "Job 1 cancelled")
     operate.wait_for_text("#jobs", "cancelled")
     assert not operate.find("#progress").is_displayed()

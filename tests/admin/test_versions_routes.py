@@ -12,6 +12,7 @@ from admin.health import ANSWER_SECONDS
 from searcher.index import Index
 from tests.admin.conftest import administering, draw
 from tests.dashboard import ADMIN_METRICS
+from tests.running import efiss_here
 
 pytestmark = pytest.mark.server
 
@@ -28,11 +29,11 @@ def figures(admin) -> dict[str, float]:
 def build(admin, count: int) -> None:
     for number in range(count):
         draw(admin.folder / f"data/xyz.vn/{number}_xyz_vn.png", 100 + number)
-        assert admin.post("/api/reindex").status_code == 200
+        efiss_here("reindex", "--datalake", "data", "--model_path", "models/tiny-1.pt",
+                   folder=admin.folder)  # fmt: skip
 
 
 def test_versions_are_listed_activated_and_rolled_back(admin):
-    """Jobs in processes that load torch."""
     build(admin, 3)
     listed = admin.get("/api/versions").json()
     assert (listed["live"], listed["rollback_to"]) == ("1.2.0", "1.1.0")
@@ -108,18 +109,17 @@ def test_a_search_that_hangs_is_asked_once_for_all_and_holds_up_nothing_else(sho
             def ask() -> None:
                 told.append(admin.get("/health/ready").status_code)
 
-            start = time.perf_counter()
+            start = time.monotonic()
             asking = [threading.Thread(target=ask) for _ in range(60)]
             for thread in asking:
                 thread.start()
             for path in ("/api/versions", "/api/session", "/health/live"):
-                asked = time.perf_counter()
                 assert admin.get(path).status_code == 200
-                assert time.perf_counter() - asked < 2
+            assert not told  # those still wait
             for thread in asking:
                 thread.join()
             assert told == [503] * 60
-            assert time.perf_counter() - start < ANSWER_SECONDS + 5
+            assert time.monotonic() - start < 5 * ANSWER_SECONDS  # one by one it would be 60
             assert "efiss_ready 0.0" in admin.get("/metrics").text
         hanging.settimeout(0.1)
         connections = 0
@@ -158,11 +158,13 @@ def test_figures_for_prometheus(admin):
     """Jobs in processes that load torch."""
     before = figures(admin)
     assert before["efiss_index_versions"] == 0 and "efiss_index_rows" not in before
-    build(admin, 2)
-    admin.post("/api/reindex")
+    build(admin, 1)
+    assert admin.post("/api/reindex").json()["result"] == "nothing new"
+    draw(admin.folder / "data/xyz.vn/2_xyz_vn.png", 102)
+    assert admin.post("/api/reindex").json()["result"] == "success"
     now = figures(admin)
     assert now["efiss_index_versions"] == 2 and now["efiss_index_rows"] == 32
-    assert now["efiss_admin_jobs_totaldone"] == 2
+    assert now["efiss_admin_jobs_totaldone"] == 1
     assert now["efiss_admin_jobs_totalnothing_new"] == 1
     assert now["efiss_reindex_last_success_timestamp_seconds"] > 1.7e9
     assert now["efiss_ready"] == 0 and now["efiss_index_age_seconds"] >= 0
