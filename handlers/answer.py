@@ -8,20 +8,21 @@ import base64
 import contextlib
 import dataclasses
 import io
+import json
 import time
 from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
 
-from handlers.body import RequestError, shown
+from handlers.body import RequestError
 from handlers.request import Query
 from hashing.codes import CODE_BITS, CODE_BYTES, pack
 from hashing.model import Model, Sidecar
 from searcher import order
 from searcher.live import Serving
 from searcher.opened import OpenVersion
-from searcher.shops import nearest, rule_of, spellings
+from searcher.shops import nearest, rule_of, spellings, spellings_of_path
 
 CROPPED_EDGE = 640
 """The longest side in pixels of the part that an answer shows."""
@@ -72,7 +73,7 @@ def begin(job: Job, max_pixels: int) -> None:
         job.code = np.frombuffer(query.code, np.uint8)
     elif query.like is not None:
         with timed(job.ms, "like"):
-            found = map(opened.row, spellings(query.like))
+            found = map(opened.row, spellings_of_path(query.like))
             row = next((row for row in found if row is not None), None)
         if row is None:
             raise RequestError(
@@ -110,8 +111,8 @@ def _know_shops(job: Job) -> None:
         raise RequestError(
             400,
             "unknown_shops",
-            f"version {job.serving.version} has no shop {shown(name)}, did you mean "
-            f"{shown(nearest(name, names))}?",
+            f"version {job.serving.version} has no shop {_quoted(name)}, did you mean "
+            f"{_quoted(nearest(name, names))}?",
         )
     shops, excluded = (
         frozenset(spelling for name in group for spelling in known[name])
@@ -123,6 +124,11 @@ def _know_shops(job: Job) -> None:
             asked, shops=None if asked.shops is None else shops, exclude_shops=excluded
         ),
     )
+
+
+def _quoted(name: str) -> str:
+    """A shop's name as people read it, short; bytes that are not UTF-8 as question marks."""
+    return json.dumps(name[:60], ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 def run_model(jobs: list[Job]) -> None:

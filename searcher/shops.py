@@ -8,9 +8,10 @@ datalake is `data`.  Where nothing says which folder is the datalake, a shop is 
 
 import dataclasses
 import difflib
+import itertools
 import os
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 
@@ -36,6 +37,12 @@ class ShopRule:
             if len(folders) >= self.depth:
                 return folders[self.depth - 1], b"/".join(folders[self.depth :])
         return folder.rstrip(b"/").rpartition(b"/")[2], b""
+
+    def __str__(self) -> str:
+        """What a shop is, for people."""
+        if self.datalake is not None:
+            return f"the first folder below {self.datalake}"
+        return f"folder {self.depth} of a path" if self.depth else "the last folder of a path"
 
     def described(self, path: str) -> tuple[str, str]:
         """Shop and product of a path, for people."""
@@ -81,6 +88,17 @@ def spellings(text: str) -> list[str]:
     """A text as it is, in NFC and in NFD: systems spell names of files in one or the other."""
     forms = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
     return list(dict.fromkeys([text, *forms]))
+
+
+MOST_SPELLINGS = 64
+"""Of a path, that are tried."""
+
+
+def spellings_of_path(path: str) -> Iterator[str]:
+    """The same of a path, then each of its names by itself: folders and the files in them may come
+    from different systems."""
+    names = itertools.product(*map(spellings, path.split("/")))
+    return itertools.islice(itertools.chain(spellings(path), map("/".join, names)), MOST_SPELLINGS)
 
 
 def nearest(name: str, names: Collection[str]) -> str:

@@ -207,6 +207,8 @@ def test_shops_none_of_which_is_known_are_refused_with_the_nearest(nested):
         assert (caught.value.status, caught.value.kind) == (400, "unknown_shops")
     with pytest.raises(RequestError, match=r'no shop "abd.com", did you mean "abc.com"\?'):
         asked(nested, shops=frozenset(["abd.com"]))
+    with pytest.raises(RequestError, match=r'shop "caf\u00e8.com", did you mean "caf'):
+        asked(nested, shops=frozenset(["caf\u00e8.com"]))
 
 
 def test_an_unknown_shop_among_known_ones_is_told(nested):

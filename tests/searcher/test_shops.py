@@ -1,13 +1,22 @@
 """Which shop and product a path is of."""
 
 import itertools
+import unicodedata
 
 import numpy as np
 import pytest
 
 from searcher import columns
 from searcher.paths import Paths
-from searcher.shops import LAST_FOLDER, ShopRule, is_rule, nearest, rule_of, spellings
+from searcher.shops import (
+    LAST_FOLDER,
+    ShopRule,
+    is_rule,
+    nearest,
+    rule_of,
+    spellings,
+    spellings_of_path,
+)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +72,15 @@ def test_names_in_both_forms_are_one():
         set(spellings("caf\u00e9")) == set(spellings("cafe\u0301")) == {"caf\u00e9", "cafe\u0301"}
     )
     assert spellings("plain") == ["plain"]
+
+
+def test_the_names_of_a_path_may_be_in_different_forms():
+    mixed = "cafe\u0301/tu\u0308r/\u00e9_1.jpg"
+    for form in ("NFC", "NFD"):
+        tried = list(spellings_of_path(unicodedata.normalize(form, mixed)))
+        assert mixed in tried and tried[0] == unicodedata.normalize(form, mixed)
+    assert list(spellings_of_path("a/b.jpg")) == ["a/b.jpg"] * 2
+    assert len(list(spellings_of_path("\u00e9/" * 1000))) == 64
 
 
 def test_the_nearest_name_is_found_among_many():
