@@ -71,12 +71,16 @@ def search(
 
 
 def table(answer: Answer, offset: int = 0) -> str:
-    """An answer as lines of rank, distance and path.  offset: results before the first one."""
-    ranked = enumerate(answer.results, offset + 1)
-    lines = [f"{rank:4}  {found.distance:8}  {found.path}" for rank, found in ranked]
-    heading = f"index version {answer.version}\nrank  distance  path"
+    """An answer as lines of rank, similarity where that made the order, distance and path.
+    offset: results before the first one."""
+    is_fine = answer.rank == "fine" and all(one.similarity is not None for one in answer.results)
+    heading = f"index version {answer.version}\nrank  "
+    lines = [f"{heading}{'similarity  ' if is_fine else ''}distance  path"]
+    for rank, found in enumerate(answer.results, offset + 1):
+        similarity = f"{found.similarity:10.2f}  " if is_fine else ""
+        lines.append(f"{rank:4}  {similarity}{found.distance:8}  {found.path}")
     # A path whose bytes are not UTF-8 travels as surrogates, which a terminal cannot show.
-    return "\n".join([heading, *lines]).encode("utf-8", "replace").decode("utf-8")
+    return "\n".join(lines).encode("utf-8", "replace").decode("utf-8")
 
 
 def _write_sheet(path: Path, images: tuple[Path, ...], answers: list[Answer]) -> None:

@@ -29,3 +29,17 @@ def test_no_results_are_not_far(server):  # noqa: F811
     server.says = [Said(body=json.dumps(nothing).encode())]
     done = CliRunner().invoke(main, ["search", "--like", "a/b.jpg", "--url", server.url])
     assert done.exit_code == 0 and NOTHING_NEAR not in done.stdout
+
+
+@pytest.mark.parametrize("rank", ["fine", "distance", None])
+def test_it_shows_the_similarity_where_that_made_the_order(server, rank):  # noqa: F811
+    answer = ANSWER | {"rank": rank, "similarities": [0.7731, 0.0214]}
+    server.says = [Said(body=json.dumps(answer).encode())]
+    done = CliRunner().invoke(main, ["search", "--like", "a/b.jpg", "--url", server.url])
+    _, heading, first, _ = done.stdout.splitlines()
+    if rank == "fine":
+        assert heading.split() == ["rank", "similarity", "distance", "path"]
+        assert first.split() == ["1", "0.77", "2", "data/a.com/1_a.jpg"]
+    else:
+        assert heading.split() == ["rank", "distance", "path"]
+        assert first.split() == ["1", "2", "data/a.com/1_a.jpg"]
