@@ -88,6 +88,6 @@ def hint(index: Index, place: Path) -> str | None:
         return None
     spelled = place if place.suffix == ".pt" else other.path
     return (
-        f"the live version has the model {live}, and the shipped one is {other}; "
+        f"the live version has the model {live}, which stays; the shipped one is {other}: "
         f"`efiss reindex --model_path {spelled}` changes to it"
     )

@@ -98,7 +98,7 @@ def test_the_model_stays_until_another_is_named(efiss, tiny_models, monkeypatch)
     result = run("reindex")
     assert result.exit_code == 3  # the list is as it was
     result = run("reindex", "--datalake", "data")
-    hint = rf"has the model tiny-1 \(\w{{8}}\), and the shipped one is tiny-2 .*{tiny_models[1]}"
+    hint = rf"has the model tiny-1 \(\w{{8}}\), which stays; .* is tiny-2 .*{tiny_models[1]}"
     assert result.exit_code == 0 and re.search(hint, result.stdout)
     assert "changes from" not in run("check", "1.1.0").stdout
     assert re.search(hint, run("check", "1.1.0").stdout)
