@@ -314,7 +314,7 @@ def _publish(
         same is None,
         rejected,
         computed=int(rows.computed.sum()),
-        unchanged=total - len(rows.rest),
+        unchanged=int(kept.sum() - kept[rows.rest].sum()),
         by_content=int(read.sum()) - duplicates,
         duplicates=duplicates,
         repeated_lines=catalogue.duplicates,

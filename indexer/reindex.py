@@ -17,8 +17,10 @@ from indexer.judge import Thresholds
 from indexer.outcome import DONE, NOTHING_NEW, REFUSED, Event, Outcome, Tell
 from indexer.pipeline import IndexingError, Order, Progress, Summary, index_catalogue
 from searcher import milvus, milvus_publish, report, switch
+from searcher.index import Index
 from searcher.report import Report
-from searcher.version import VersionError, read_manifest
+from searcher.shops import rule_of
+from searcher.version import Manifest, VersionError, read_manifest
 
 _SCRIPT = Path(__file__).with_name("extract_datalake.sh")
 
@@ -129,6 +131,7 @@ def _bring_live(plan: Plan, folder: Path, is_new: bool, tell: Tell) -> Outcome:
     done = switch.activate(index, version, plan.where, plan.wait)
     index.note_reindexed()
     followed = f"{done.workers} workers answer" if done.workers else "no service follows now"
+    followed = "1 worker answers" if done.workers == 1 else followed
     tell(Event("activate", message=f"version {version} is live, {followed}"))
     _prune(plan, tell)
     return Outcome(DONE, version, done.before, f"version {version} is live", judged)
@@ -161,7 +164,24 @@ def _index(plan: Plan, tell: Tell) -> Summary:
             f"{summary.computed:,} hashed now, {known:,} known, {len(summary.rejected):,} rejected",
         )
     )
+    if reason := _other_shops(plan.order.index, summary.manifest):
+        tell(Event("index", message=reason))
     return summary
+
+
+def _other_shops(index: Index, manifest: Manifest) -> str | None:
+    """A sentence where the live version tells shops by another rule."""
+    live, now = index.live(), rule_of(manifest.catalogue)
+    try:
+        before = rule_of(read_manifest(index.root / live).catalogue) if live else now
+    except VersionError:  # what it is, is not known
+        return None
+    if now == before:
+        return None
+    return (
+        f"a shop is now {now}, and {before} in the live version {live}: so this is another "
+        "version, whatever its pictures are"
+    )
 
 
 def _with_kept_model(plan: Plan, tell: Tell) -> Order:

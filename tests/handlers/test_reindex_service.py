@@ -86,7 +86,7 @@ def test_what_is_killed_leaves_the_old_version_answering_and_is_started_again(
             assert answered_by(service, photo) == "1.0.0"
         done = reindex(shop, model_path)
         assert done.returncode == 0, done.stderr
-        assert "version 1.1.0 is live, 1 workers answer" in done.stdout
+        assert "version 1.1.0 is live, 1 worker answers" in done.stdout
         assert answered_by(service, photo) == "1.1.0"
 
         add_picture(shop, 7001)

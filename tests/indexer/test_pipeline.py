@@ -263,6 +263,7 @@ def test_rejected_files_are_not_read_again_until_they_change(order, catalogue, m
         )
         order_of_run = change(order, version=order.index.next_minor(), **fields)
         found = index_catalogue(order_of_run)
+        assert sum(counts(found)) == found.manifest.rows
         assert [path for path, _ in found.rejected] == [path for path, _ in first.rejected]
         return read
 

@@ -156,8 +156,9 @@ def test_the_model_of_the_live_version_stays(plan, tiny_models):
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in tiny_models]
     assert read_manifest(INDEX / "1.1.0").model == {"name": "tiny-1", "sha256": digests[0]}
     hint = (
-        f"the live version has the model tiny-1 ({digests[0][:8]}), and the shipped one is tiny-2 "
-        f"({digests[1][:8]}); `efiss reindex --model_path {tiny_models[1]}` changes to it"
+        f"the live version has the model tiny-1 ({digests[0][:8]}), which stays; the shipped "
+        f"one is tiny-2 ({digests[1][:8]}): `efiss reindex --model_path {tiny_models[1]}` changes "
+        "to it"
     )
     assert [event.message for event in told].count(hint) == 1
 
@@ -352,8 +353,13 @@ def test_a_shop_is_the_first_folder_below_the_datalake_as_it_is_listed(plan):
     assert read_manifest(INDEX / listed.version).catalogue["shops"] == {"datalake": "data"}
     assert set(open_version(INDEX / listed.version).shops) == {"abc.com", "xyz.com"}
     assert reindex(plan).state == steps.NOTHING_NEW
-    order = dataclasses.replace(plan.order, shop_depth=3)
-    by_depth = reindex(dataclasses.replace(plan, order=order))  # the same pictures, another rule
+    order, told = dataclasses.replace(plan.order, shop_depth=3), []
+    # The same pictures, another rule.
+    by_depth = reindex(dataclasses.replace(plan, order=order), told.append)
+    assert [event.message for event in told if event.message.startswith("a shop")] == [
+        "a shop is now folder 3 of a path, and the first folder below data in the live version "
+        "1.0.0: so this is another version, whatever its pictures are"
+    ]
     assert by_depth.state == steps.DONE
     assert read_manifest(INDEX / by_depth.version).catalogue["shops"] == {"depth": 3}
     assert "dresses" in open_version(INDEX / by_depth.version).shops
@@ -476,7 +482,7 @@ def test_it_returns_when_the_workers_answer_from_the_new_version(plan):
     told = []
     reindex(plan, told.append)
     assert follower.serving.version == "1.1.0"
-    assert Event("activate", message="version 1.1.0 is live, 1 workers answer") in told
+    assert Event("activate", message="version 1.1.0 is live, 1 worker answers") in told
 
 
 def test_a_worker_that_refuses_keeps_the_old_version_live(plan, monkeypatch):
