@@ -1,7 +1,9 @@
 """Routes of the search: the question, passed on to the search service, and what can be found."""
 
+import asyncio
 import contextlib
 import json
+from collections.abc import AsyncIterator
 
 import httpx
 from fastapi import APIRouter, Depends, Request, Response
@@ -56,8 +58,17 @@ def router(settings: Settings) -> APIRouter:
         """Ask the search service; its answer, whatever it is, is passed on."""
         # Piece by piece: `Bodies` has it whole, and one in memory is enough.
         length = {"Content-Length": request.headers.get("content-length", "0")}
+        is_passed_on = asyncio.Event()
+        body = _told(is_passed_on, request.stream())
+        asking = asyncio.ensure_future(service.post(PATH, content=body, headers=_IS_JSON | length))
+        leaving = asyncio.ensure_future(_hangs_up(request, is_passed_on))
+        leaving.add_done_callback(lambda _: asking.cancel())
         try:
-            answer = await service.post(PATH, content=request.stream(), headers=_IS_JSON | length)
+            answer = await asking
+        except asyncio.CancelledError:
+            if not leaving.done():
+                raise
+            return Response(status_code=499)  # nobody reads it
         except httpx.TransportError:
             raise Refusal(
                 503,
@@ -65,6 +76,8 @@ def router(settings: Settings) -> APIRouter:
                 "the search service does not answer; start it with `efiss serve`, or ask again in "
                 "a moment if it runs",
             ) from None
+        finally:
+            leaving.cancel()
         passed = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
         return Response(answer.content, answer.status_code, passed)
 
@@ -87,3 +100,16 @@ def router(settings: Settings) -> APIRouter:
         return Response(json.dumps(described), media_type="application/json")
 
     return routes
+
+
+async def _told(is_passed_on: asyncio.Event, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for piece in body:
+        yield piece
+    is_passed_on.set()
+
+
+async def _hangs_up(request: Request, is_passed_on: asyncio.Event) -> None:
+    """Return when the client has."""
+    await is_passed_on.wait()
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -172,6 +172,23 @@ def test_bodies_that_have_just_begun_make_no_room(monkeypatch):
     assert (b"retry-after", b"1") in told["headers"]
 
 
+@pytest.mark.server
+def test_a_search_ends_with_its_client(tmp_path):
+    """The search service takes it and does not answer; it sees the connection closed at once."""
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as service:
+        url = f"http://127.0.0.1:{service.getsockname()[1]}"
+        with administering(set_up_shop(tmp_path), EFISS_SERVICE_URL=url) as admin:
+            client = Strangers(admin).connect(head("/api/search", 2) + b"{}")
+            passed_on, _ = service.accept()
+            passed_on.settimeout(10)
+            received = b""
+            while not received.endswith(b"{}"):
+                received += passed_on.recv(2**16)
+            client.close()
+            assert passed_on.recv(1) == b""
+            assert admin.get("/health/live").status_code == 200
+
+
 # -- connections ---------------------------------------------------------------------------------
 
 
