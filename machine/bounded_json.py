@@ -13,11 +13,19 @@ from machine.errors import Problem
 
 MOST_BYTES = 2**20
 """Of the whole text, but for the text of one field.  The longest of what is asked, two lists of
-1000 names of folders, has half of it; to parse the worst takes some 50 ms and 30 MB."""
+1000 names of folders, has half of it."""
+MOST_VALUES = 4096
+"""Of all objects and lists together.  The same request has 2000."""
+DEEPEST = 8
+"""Objects and lists within one another; what is asked has 2."""
+
+# Also one that does not end, so that no second attempt begins within it.
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class JsonError(Problem):
-    """The text is not parsed.  `kind` is for programs: `not_json` or `too_long`."""
+    """The text is not parsed.  `kind` is for programs: `not_json`, `too_long` or `too_complex`."""
 
     def __init__(self, kind: str, reason: str):
         super().__init__(reason)
@@ -37,7 +45,7 @@ class Literal:
 
 
 def read(body: bytes | bytearray, apart: str | None = None) -> Any:
-    """The value of a JSON text of at most MOST_BYTES.  Raises JsonError.
+    """The value of a JSON text of at most MOST_BYTES, MOST_VALUES and DEEPEST.  Raises JsonError.
 
     apart: name of a field of the outermost object, letters alone; its text, where it is the only
     such field, does not count to these and comes as a `Literal`.
@@ -50,12 +58,22 @@ def read(body: bytes | bytearray, apart: str | None = None) -> Any:
         _refuse_long(len(body) - (end - start), apart)
         # No caller can guess what stands for the text that is cut out.
         token = secrets.token_hex(16)
-        value = _parsed(body[:start] + token.encode() + body[end:], start)
+        rest = body[:start] + token.encode() + body[end:]
+        _refuse_complex(rest)
+        value = _parsed(rest, start)
         if isinstance(value, dict) and value.get(apart) == token:
             return value | {apart: Literal(memoryview(body)[start:end])}
         # Of an inner object, or a later field of the same name counts.
     _refuse_long(len(body), apart)
+    _refuse_complex(body)
     return _parsed(body)
+
+
+def refuse_long(body: bytes | bytearray, apart: str) -> None:
+    """Raises JsonError where `read` would of the length alone, were the text in UTF-8."""
+    if len(body) > MOST_BYTES:
+        start, end = _place(body, apart) or (0, 0)
+        _refuse_long(len(body) - (end - start), apart)
 
 
 def _place(body: bytes | bytearray, name: str) -> tuple[int, int] | None:
@@ -82,6 +100,22 @@ def _refuse_long(size: int, apart: str | None) -> None:
             f"the JSON may have {MOST_BYTES // 1024} KB{beside}, not {size / 1024:.0f}; leave out "
             "what is no field of the request",
         )
+
+
+def _refuse_complex(body: bytes | bytearray) -> None:
+    if body.count(b"[") + body.count(b"{") <= DEEPEST and body.count(b",") < MOST_VALUES - DEEPEST:
+        return  # even if none of them stands in a text
+    marks = _TEXT.sub(b"", body)
+    opened = marks.count(b"[") + marks.count(b"{")
+    if opened + marks.count(b",") > MOST_VALUES:
+        raise JsonError("too_complex", f"the JSON has more than {MOST_VALUES} values")
+    depth = 0
+    for mark in marks.translate(None, _NO_BRACKETS):
+        depth += 1 if mark in b"[{" else -1
+        if depth > DEEPEST:
+            raise JsonError("too_complex", f"the JSON is nested over {DEEPEST} levels deep")
+        if depth < 0:
+            return  # it is no JSON
 
 
 def _decoded(body: bytes | bytearray, encoding: str) -> str:

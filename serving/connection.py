@@ -10,6 +10,7 @@ import httptools
 
 from serving import bounds
 from serving.form import refused_form
+from serving.long_json import refused_json
 from serving.message import Answer, Request
 
 _BUFFER = memoryview(bytearray(2**18))
@@ -232,7 +233,8 @@ class Connection(asyncio.BufferedProtocol):
         if request is None or self._is_deaf or self._parser.should_upgrade():
             return
         self._port.came(self)
-        if refused := refused_form(request) or self._port.refused_now():
+        refused = refused_form(request) or refused_json(request) or self._port.refused_now()
+        if refused:
             self.refuse(refused)
             return
         if len(self._whole) >= bounds.MOST_AHEAD:
