@@ -42,7 +42,7 @@ def read_calls(calls: Path) -> collections.Counter[str]:
 def index(arguments: list[str], log: Path, step: str | None = None, times: int = 0) -> None:
     """Run `efiss index` with arguments; with a step, `module:name`, the process ends by SIGKILL as
     soon as that was called so many times.  To the log goes a line for every picture hashed."""
-    _write_small_parts()
+    _prepare()
     _after_each("hashing.model:Model.outputs", lambda batch: _note(log, batch))
     _kill_after(step, times)
     command(arguments)
@@ -53,15 +53,17 @@ def reindex(
 ) -> None:
     """As `index`; in a folder.  To the log goes what it tells."""
     os.chdir(folder)
-    _write_small_parts()
+    _prepare()
     with open(log, "a", buffering=1) as file:
         _kill_after(step, times)
         done = steps.reindex(plan, lambda event: print(event.step, event.message, file=file))
     os._exit({steps.DONE: 0, steps.NOTHING_NEW: 3, steps.REFUSED: 4}[done.state])
 
 
-def _write_small_parts() -> None:
-    """By number of records and not by seconds, so that every run has the same ones."""
+def _prepare() -> None:
+    """With the engine that is there at once; and small parts, by number of records and not by
+    seconds, so that every run has the same ones."""
+    os.environ["EFISS_ENGINE"] = "torchscript"
     ticks = itertools.count().__next__
     table.time = types.SimpleNamespace(monotonic=lambda: ticks() * table.PART_SECONDS / 4)
     table.MOST_PARTS = MOST_PARTS

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -80,9 +81,12 @@ def codes_of(folder: Path) -> dict[str, bytes]:
     return {index.path(row): index.code(row).tobytes() for row in range(index.manifest.rows)}
 
 
+loaded = functools.cache(Model.load)
+
+
 def alone(path: str, model_path: Path) -> bytes:
     """The code of a picture, by the shortest way there is."""
-    model = Model.load(model_path)
+    model = loaded(model_path)
     return split(model.codes(model.pixels(Path(path).read_bytes())[None]))[0].tobytes()
 
 

@@ -190,10 +190,7 @@ def test_watches_in_the_background(root, monkeypatch):
     follower.watch()
     for version in ("1.1.0", "1.0.0"):
         Index(root).activate(version)
-        deadline = time.monotonic() + 20
-        while follower.serving.version != version and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert follower.serving.version == version
+        wait_for(lambda version=version: follower.serving.version == version)
 
 
 def test_the_watch_survives_what_it_meets(root, monkeypatch, caplog):
@@ -202,15 +199,10 @@ def test_the_watch_survives_what_it_meets(root, monkeypatch, caplog):
     (root / "CURRENT").unlink()
     (root / "CURRENT").mkdir()  # reading it fails
     follower.watch()
-    deadline = time.monotonic() + 20
-    while "looking for a new index version failed" not in caplog.text:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: "looking for a new index version failed" in caplog.text)
     (root / "CURRENT").rmdir()
     Index(root).activate("1.1.0")
-    while follower.serving.version != "1.1.0" and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert follower.serving.version == "1.1.0"
+    wait_for(lambda: follower.serving.version == "1.1.0")
 
 
 def test_current_removed_changes_nothing(root):
