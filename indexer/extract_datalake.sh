@@ -164,7 +164,7 @@ list_images() {
         case $head in
             $'\xff\xd8\xff'* | $'\x89PNG\r\n'* | GIF8[79]a* | RIFF????WEBP) list "$path" ;;
             BM????$'\2\2\2\2'* | ????ftypavi[fs] | ????ftyphei[cxms]) list "$path" ;;
-            ????ftyphev[cxms] | ????ftypmif1 | $'\2\2\2\x0cjP  '*) list "$path" ;;
+            ????ftyphev[cxms] | ????ftypmif1 | $'\2\2\2\x0cjP  '* | $'\xffO\xffQ'*) list "$path" ;;
             *[$'\1'-$'\x08\x0e'-$'\x1f']*) note 'no image' "$path" ;;
             *) note text "$path" ;;
         esac
