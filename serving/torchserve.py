@@ -27,6 +27,7 @@ from serving.settings import Settings, StartError
 _LOGGING = Path(__file__).with_name("log4j2.xml")
 _METRICS = Path(handlers.__file__).with_name("metrics.yaml")
 STOP_SECONDS = 3
+ORDER_SECONDS = 5
 _WORKER_DIED = "Backend worker process died"
 
 
@@ -76,6 +77,7 @@ class TorchServe:
                 os.killpg(self._process.pid, signal.SIGKILL)  # Java's session: its workers as well
             self._process.wait()
             self._reader.join(timeout=1)
+            self._orders.unlink(missing_ok=True)
 
     def ended(self, within: float = 0) -> int | None:
         """Its exit code when it ends within so many seconds, else None."""
@@ -94,6 +96,22 @@ class TorchServe:
         if self.ended() is not None:
             self._reader.join(timeout=1)
         return StartError(f"{sentence}; its last lines:\n{''.join(self._last_lines).rstrip()}")
+
+    def give_memory_back(self) -> None:
+        """Have Java collect garbage, which takes it some 50 ms, and give back what is free then: by
+        itself it does so only when its heap is full."""
+        for order in (b"GC.run", b"System.trim_native_heap"):
+            # Where Java has no folder for the socket, it stays as large as it was.
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as java:
+                java.settimeout(ORDER_SECONDS)
+                java.connect(str(self._orders))
+                java.sendall(b"1\0jcmd\0" + order + b"\0\0\0")
+                java.recv(1)  # it is done
+
+    @property
+    def _orders(self) -> Path:
+        """The socket that Java takes orders on of its own user: `jcmd` uses it."""
+        return Path(f"/tmp/.java_pid{self._process.pid}")
 
     @property
     def _management(self) -> Path:
@@ -120,6 +138,7 @@ class TorchServe:
             "-XX:MinHeapFreeRatio=10",
             "-XX:MaxHeapFreeRatio=30",
             "-XX:-ShrinkHeapInSteps",
+            "-XX:+StartAttachListener",  # for `give_memory_back`
             # Pieces of memory of 1 MB, by itself of 16: the smallest buffer keeps a whole one.
             "-Dio.netty.allocator.maxOrder=7",
             "-cp",

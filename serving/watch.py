@@ -48,14 +48,20 @@ class Watch:
     def _trouble(self) -> str:
         """What is wrong, once something is."""
         seen, answered_at = self._front.answered, time.monotonic()
+        has_rested = False
         while True:
             code = self._torchserve.ended(within=LOOK_SECONDS)
             if code is not None:
                 return f"TorchServe ended by itself (exit code {code})"
             if not self._front.is_running:
                 raise StartError("the front ended by itself; the log says why")
-            if self._front.answered != seen or self._answers():
-                seen, answered_at = self._front.answered, time.monotonic()
+            if self._front.answered != seen:
+                seen, answered_at, has_rested = self._front.answered, time.monotonic(), False
+            elif self._answers():
+                answered_at = time.monotonic()
+                if not has_rested:
+                    self._torchserve.give_memory_back()
+                    has_rested = True
             elif time.monotonic() - answered_at > SILENT_SECONDS:
                 return f"no query was answered for {SILENT_SECONDS} s"
 
