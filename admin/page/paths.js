@@ -20,5 +20,12 @@ export function thumbnail(path, version) {
   return `/api/thumbnail?path=${encoded(path)}${pinned}`;
 }
 
+/** Shop and product as a path tells them, for answers of a service that says neither. */
+export function described(path) {
+  const folders = path.split("/");
+  const name = folders.pop();
+  return { shop: folders.findLast(Boolean) ?? "", product: name.split("_")[0] || name };
+}
+
 /** A name for people. */
 export const legible = (name) => name.replace(/\p{Surrogate}/gu, "\ufffd");

@@ -1,5 +1,5 @@
 import { make, say, the } from "./dom.js";
-import { legible, thumbnail } from "./paths.js";
+import { described, legible, thumbnail } from "./paths.js";
 
 const SKELETONS = 12;
 
@@ -29,8 +29,10 @@ export class Results {
     const isRanked = Boolean(query.photo || query.like || query.code);
     this.cards = new Map(answer.relevant.map((path, place) => {
       const card = before.get(path) ?? this.card(path);
+      const { shop, product } = described(path);
       label(card, path, isRanked ? answer.distances[place] : null, {
-        shop: legible(answer.shops[place]), product: legible(answer.products[place]),
+        shop: legible(answer.shops?.[place] ?? shop),
+        product: legible(answer.products?.[place] ?? product),
       });
       return [path, card];
     }));

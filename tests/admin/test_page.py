@@ -223,6 +223,23 @@ def test_a_service_that_knows_no_rank_is_asked_without(page):
     assert page.run("return window.asked") == ["fine", None]
 
 
+def test_answers_of_a_service_that_tells_neither_shops_nor_products_are_shown(page):
+    page.run("""
+        const real = window.fetch;
+        window.fetch = async (path, options) => {
+          const answer = await real(path, options);
+          if (!path.startsWith("/api/search")) return answer;
+          const { shops, products, like, ...said } = await answer.json();
+          return new Response(JSON.stringify(said), { headers: answer.headers });
+        };
+    """)
+    assert page.choose(PHOTO)[0] == (PHOTO, 0)
+    assert page.find(".card .shop").text == "north.example"
+    assert page.find(".card .product").text == "Product 5"
+    page.find(".card").click()
+    assert page.wait("More like this")[0] == (PHOTO, 0)
+
+
 def test_a_box_is_drawn_moved_and_cleared(page, photo):
     whole = page.choose(PHOTO)
     frame = page.find("#frame")
