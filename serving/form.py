@@ -18,10 +18,11 @@ _DISPOSITION = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _NAME = re.compile(rb";[ \t]*name=(" + _VALUE + rb")", re.IGNORECASE)
-# TorchServe answers 500 to every other one.
+# TorchServe answers 500 to every other one, and to a stray % in the name of a file.
 _ENCODED = re.compile(
     rb"^content-transfer-encoding:[ \t]*(?!(7bit|8bit|binary)\s)"
-    rb"|charset=\"?(?!(utf-?8|us-ascii|iso-8859-1)[\"\s;])",
+    rb"|charset=\"?(?!(utf-?8|us-ascii|iso-8859-1)[\"\s;])"
+    rb"|;[ \t]*[\w-]+\*=(?!(utf-8|iso-8859-1)'[\w-]*'([^\s%\";]|%[0-9a-f]{2})*[ \t]*(;|\r?$))",
     re.IGNORECASE | re.MULTILINE,
 )
 _END_OF_HEADERS = re.compile(rb"\n\r?\n")

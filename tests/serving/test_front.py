@@ -198,6 +198,10 @@ REFUSED = {
     "a part in base64": (form(1, b"Content-Transfer-Encoding: base64\r\n"), 400, "bad_form"),
     "a part in another alphabet": (form(1, b"Content-Type: text/plain; charset=nonsense\r\n"),
                                    400, "bad_form"),
+    "a file's name with a stray percent": (form(1, name=b"data\"; filename*=utf-8''%zz; a=\"b"),
+                                           400, "bad_form"),
+    "a file's name in another alphabet": (form(1, name=b"data\"; filename*=nonsense''a; a=\"b"),
+                                          400, "bad_form"),
     "the whole server": (line("*", "OPTIONS"), 404, "not_found"),
     "no boundary": (request(b"x", b"Content-Type: multipart/form-data\r\n"), 400, "bad_form"),
     "two content types": (request(head=JSON * 2), 400, "bad_content_type"),
@@ -233,6 +237,16 @@ def test_what_is_refused_is_answered_with_a_sentence(service, name):
 def test_a_form_in_32_parts_comes_to_the_worker(service):
     status, answer = asked(service.port, form(32))
     assert status == 400 and answer["type"] not in ("bad_form", "not_http")
+
+
+@pytest.mark.parametrize(
+    "name", [b"filename*=UTF-8''Gr%C3%B6%C3%9Fe.json", b'filename="100%*=.json"']
+)
+def test_a_file_s_name_in_a_form_may_have_any_letters(service, name):
+    part = b'--b\r\nContent-Disposition: form-data; name="data"; ' + name
+    body = part + b"\r\n\r\n" + json.dumps(CODE).encode() + b"\r\n--b--\r\n"
+    sent = request(body, b"Content-Type: multipart/form-data; boundary=b\r\n")
+    assert asked(service.port, sent)[0] == 200
 
 
 def test_a_refusal_is_read_by_a_client_that_goes_on_sending(service):
