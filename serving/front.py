@@ -261,8 +261,11 @@ class SearchPort:
         return dataclasses.replace(answer, headers=answer.headers + cors)
 
     def _seen(self, answer: Answer) -> Answer:
-        self._front.answered += any(name == _OF_A_WORKER for name, _ in answer.headers)
-        return answer
+        is_of_a_worker = any(name == _OF_A_WORKER for name, _ in answer.headers)
+        self._front.answered += is_of_a_worker
+        # TorchServe's own 503 says that its queue is full.
+        is_full = answer.status == 503 and answer.kind is None and not is_of_a_worker
+        return _BUSY if is_full else answer
 
 
 class MetricsPort(SearchPort):

@@ -251,9 +251,11 @@ def test_hang_ups_and_nonsense_leave_no_word_in_the_log(tmp_path):
             b"Transfer-Encoding: chunked\r\n\r\n11180\r\n" + bytes(70_016) + b"\r\nno chunk\r\n"
         )
         strangers.connect(b"POST /api/reindex HTTP/1.1\r\nHost: 127.0.0.1\r\n" + refused)
-        strangers.connect(head("/api/search", 9))  # which comes never, until the end
+        late = strangers.connect(head("/api/search", 9))  # which comes never, until the end
         assert admin.get("/health/live").status_code == 200
         admin.process.terminate()
+        status, told = answer(late)
+        assert (status, told["type"]) == (503, "stopping")
         said = admin.process.stderr.read().splitlines()
         assert [line for line in said if "graceful shutdown" not in line] == []
 

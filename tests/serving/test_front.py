@@ -4,12 +4,14 @@ import contextlib
 import http.client
 import io
 import json
+import select
 import socket
 import threading
 import time
 from collections.abc import Iterator
 
 import httpx
+import psutil
 import pytest
 
 from efiss_client import PATH, Client
@@ -352,6 +354,30 @@ def test_more_requests_than_may_wait_are_429(quick):
     assert set(by_status) == {200, 429}
     assert by_status[429].headers["retry-after"] == "1"
     assert by_status[429].json()["type"] == "busy"
+
+
+def test_more_requests_than_torchserve_queues_are_429(service, quick, monkeypatch):
+    """The front itself lets them all pass."""
+    port = quick(requests=1000)
+    monkeypatch.setattr(bounds, "HEAD_SECONDS", 60)
+    workers = [psutil.Process(pid) for pid in service.workers()]
+    with contextlib.ExitStack() as stack:
+        asking = [stack.enter_context(connected(port)) for _ in range(300)]
+        for worker in workers:
+            worker.suspend()
+        try:
+            for sock in asking:
+                sock.sendall(request())
+            refused = select.select(asking, [], [], 30)[0]
+        finally:
+            for worker in workers:
+                worker.resume()
+        assert refused
+        for sock in refused:
+            answer = sock.recv(1000)
+            assert answer.startswith(b"HTTP/1.1 429 ") and b"\r\nretry-after: 1\r\n" in answer
+            assert b'"busy"' in answer
+        assert {answers(sock)[0][0] for sock in asking if sock not in refused} <= {200, 429}
 
 
 def test_bodies_wait_for_their_turn_at_torchserve(quick):
