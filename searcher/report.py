@@ -70,7 +70,7 @@ def stored(folder: Path) -> Report | None:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise VersionError(
             f"{path} cannot be read ({error}); run `efiss check {folder.name}` again"
         ) from error

@@ -120,7 +120,7 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest(**values)
     except FileNotFoundError:
         raise VersionError(f"{folder} is not a version of an index: it has no {MANIFEST}") from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise VersionError(f"{path} cannot be read: {error}") from error
     if not _is_well_formed(manifest):
         raise VersionError(f"{path} is damaged: a field has a value of the wrong kind")
