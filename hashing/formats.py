@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Callable
 
-from hashing import jpeg, png, tiff
+from hashing import heif, jpeg, png, tiff
 from hashing.apart import heif_reader
 from hashing.stored import MOST_FRAMES, Stored, Unreadable, orientation
 
@@ -155,7 +155,16 @@ def _avif(data: bytes) -> Stored:
 def _heif(data: bytes) -> Stored:
     if heif_reader() is None:
         raise Unreadable("the package that reads it is not installed: pip install 'efiss-ai[heif]'")
-    return _apart("HEIF", _largest_box(data), data, 18e-9, 113e-9)
+    whole = _apart("HEIF", _largest_box(data), data, 22e-9, 120e-9)
+    if not whole.is_too_much:
+        return whole
+    try:
+        found = heif.preview(data)
+    except (struct.error, LookupError, ArithmeticError):
+        found = None
+    # Its bytes are not counted: it is small, or its decoder is ended.
+    preview = found and _apart("HEIF", *found, 150e-9, 0)
+    return dataclasses.replace(whole, preview=preview)
 
 
 def _jpeg_2000(data: bytes) -> Stored:

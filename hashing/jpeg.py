@@ -1,5 +1,6 @@
 """JPEG: what decoding a file costs, and the file without its metadata."""
 
+import dataclasses
 import math
 import re
 import struct
@@ -63,7 +64,7 @@ def read(data: bytes) -> Stored:
     has_end = data.endswith(b"\xff\xd9") or data.find(b"\xff\xd9", pixels) >= 0
     times = 1 if has_end else 2  # it is decoded twice, to see whether all pixels are there
     data = data if has_end else data.rstrip(b"\xff")
-    return Stored(
+    stored = Stored(
         "JPEG",
         (width, height),
         b"".join([b"\xff\xd8", *kept, memoryview(data)[pixels:]]),
@@ -74,6 +75,35 @@ def read(data: bytes) -> Stored:
         scales=(1, 2, 4, 8),
         orientation=turned or 1,
         has_end=has_end,
+    )
+    if frame[0] == _PROGRESSIVE and has_end and stored.is_too_much:
+        return dataclasses.replace(stored, preview=_at_an_eighth(stored, blocks))
+    return stored
+
+
+def _at_an_eighth(stored: Stored, blocks: dict[int, int]) -> Stored:
+    """A progressive JPEG without the scans that add detail: what is left gives the mean colour of
+    each block, which is all that a decoder needs at an eighth of the size."""
+    data, kept, scans, start = stored.data, [b"\xff\xd8"], [], 0
+    is_of_means = False
+    for marker, body, behind in _segments(data, 2, _BEHIND_PIXELS):
+        begins = behind - len(body) - 4
+        if is_of_means:
+            kept.append(data[start:begins])
+        is_of_means = marker == _SCAN and body[-3:-2] == b"\0"
+        if marker != _SCAN or is_of_means:
+            kept.append(data[begins:behind])
+        if is_of_means:
+            scans.append(body)
+        start = behind
+    kept.append(data[start:] if is_of_means else b"\xff\xd9")
+    means = b"".join(kept)
+    return dataclasses.replace(
+        stored,
+        data=means,
+        seconds=len(means) * _SECONDS_A_BYTE_OF_SCANS
+        + _blocks_of(scans, blocks) * _SECONDS_A_BLOCK_OF_A_SCAN,
+        scales=stored.scales[-1:],
     )
 
 
@@ -133,4 +163,8 @@ def _blocks_in_scans(data: bytes, at: int, scan: bytes, blocks: dict[int, int]) 
             scans.append(body)
         if len(scans) > _MOST_SCANS:
             raise Unreadable("it consists of too many parts")
+    return _blocks_of(scans, blocks)
+
+
+def _blocks_of(scans: list[bytes], blocks: dict[int, int]) -> int:
     return sum(blocks.get(name, 0) for body in scans for name in body[1 : 1 + 2 * body[0] : 2])

@@ -141,7 +141,7 @@ def read(
 
 def limits(max_pixels: int) -> str:
     """What decides which pictures are refused, as a text that changes when that does."""
-    return f"{FORMATS} {MOST_SECONDS} {MOST_BYTES} {max_pixels} {PIL.__version__}"
+    return f"{FORMATS} {MOST_SECONDS} {MOST_BYTES} previews {max_pixels} {PIL.__version__}"
 
 
 def crop(image: Image.Image, box: Box) -> Image.Image:
@@ -192,6 +192,9 @@ def _look(data: bytes, max_pixels: int) -> Stored:
         raise _damaged(format_of(data), error) from None
     except ValueError as error:
         raise _not_an_image(error) from error
+    preview = stored.preview
+    if preview is not None and stored.pixels <= max_pixels and not preview.is_too_much:
+        return preview
     share = stored.cost(stored.scales[-1])
     limit = int(min(max_pixels, stored.pixels / share if share else max_pixels))
     if stored.pixels > limit:

@@ -57,10 +57,17 @@ class Stored:
     """Whether a process of its own decodes it, which also turns AVIF and HEIC upright (`apart`)."""
     has_end: bool = True
     """False: a JPEG without its end marker."""
+    preview: "Stored | None" = None
+    """The whole picture in less detail, where the file has it so and the picture costs too much."""
 
     @property
     def pixels(self) -> int:
         return self.size[0] * self.size[1]
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether decoding it is over the budget even at the coarsest scale."""
+        return self.cost(self.scales[-1]) > 1
 
     def cost(self, scale: int) -> float:
         """Share of the budget that decoding takes at a scale: of time or of memory, whichever is

@@ -20,9 +20,9 @@ from tests.pictures import encoded
 
 pillow_heif.register_heif_opener()  # that it can be written
 
-MOST_SECONDS = 0.7
-SLACK = 2
-"""The machine may be busy, and its caches others'."""
+MOST_SECONDS = 1.0
+"""Of a core's time.  On a quiet server of 2024 every file here takes less than 0.7; the machine may
+be older, and busy, so that its caches are others'."""
 MOST_MEGABYTES = 400
 
 MEASURED = """
@@ -101,7 +101,7 @@ def check(decoder: Decoder, data: bytes, box: float = 0) -> str | int:
     """What the decoder says of a file that costs no more than it may."""
     seconds, megabytes, said = decoder.cost(data, box)
     print(f"{len(data) / 1e6:.2f} MB: {seconds:.2f} s, {megabytes:.0f} MB: {said}")
-    assert seconds < SLACK * MOST_SECONDS and megabytes < MOST_MEGABYTES
+    assert seconds < MOST_SECONDS and megabytes < MOST_MEGABYTES
     return said
 
 
@@ -229,6 +229,12 @@ def test_the_largest_file_that_is_decoded_costs_no_more_than_it_may(
     data = BUILDERS[kind](int(width * times), int(height * times))
     assert check(decoder, data) == 112
     assert check(decoder, data, box=0.02) == 112
+
+
+@pytest.mark.slow("makes and decodes a JPEG of 91 megapixels")
+def test_a_progressive_jpeg_that_costs_too_much_whole_is_read_at_an_eighth(decoder):
+    data = BUILDERS["JPEG progressive coarse"](11_000, 8250)
+    assert look(data).is_too_much and check(decoder, data) == 112
 
 
 # Files that lie
