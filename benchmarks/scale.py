@@ -2,6 +2,7 @@
 hundred million rows an hour and 20 GB of disk; run it from the root of the repository."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -22,13 +23,14 @@ from indexer import pipeline
 from indexer.known_codes import _FILE, KnownCodes, _code_of, look
 from machine.settings import BATCH_SIZE, max_pixels
 from searcher import open_version
+from searcher.version import MANIFEST, REPORT
 
 PICTURES = 3334
 """Files of a shop's folder; all shops but the new ones are links to one folder."""
 SHOPS_AT_ONCE = 900
 """Whose codes are kept at once."""
 EFISS = [sys.executable, "-m", "efiss"]
-VERSION = "1.0.0"
+VERSION, ANOTHER = "1.0.0", "1.1.0"
 
 
 @click.group()
@@ -51,7 +53,9 @@ FOLDER = click.option(
 @FOLDER
 @record.OUT
 def import_(rows: int, queries: int, folder: Path, out: Path) -> None:
-    """Codes that are known: import, verify, open, and queries against brute force.
+    """Codes that are known: import, verify, activate, check beside the live version (a version of
+    the same files under another number), open, and queries against brute force.  What an earlier
+    run has drawn in the folder is taken.
 
     Results go to scale_import.json.
 
@@ -60,17 +64,23 @@ def import_(rows: int, queries: int, folder: Path, out: Path) -> None:
       python benchmarks/scale.py import --rows 100000000 --folder build/scale
     """
     folder.mkdir(parents=True, exist_ok=True)
-    codes, asked = synthetic.clustered(1, rows, queries)
-    np.save(folder / "codes.npy", codes)
-    synthetic.write_list(folder / "list", rows)
+    codes, asked = synthetic.kept(folder, "clustered", rows, queries)
+    if not (folder / "list").exists():
+        synthetic.write_list(folder / "list", rows)
     index = folder / "index"
-    steps = {
-        "import": ["--codes", folder / "codes.npy", "--database", folder / "list", *_number()],
-        "verify": [VERSION, "--sample", "0"],
-    }
     result: dict = {"rows": rows, "steps": {}}
-    for name, options in steps.items():
-        result["steps"][name] = _measured([name, *options, "--index_root", index], rows)
+
+    def step(name: str, *options: object) -> None:
+        command = [name, *options, "--index_root", index]
+        result["steps"][name] = _measured(command, rows)
+        record.save(out, "scale_import", result)  # now already: what follows may take minutes
+
+    codes_and_list = ["--codes", codes.filename, "--database", folder / "list"]
+    step("import", *codes_and_list, "--new_index_database_version", VERSION)
+    step("verify", VERSION, "--sample", "0")
+    step("activate", VERSION)
+    _renumber(index / VERSION, index / ANOTHER)
+    step("check", ANOTHER)
     start = time.perf_counter()
     opened = open_version(index / VERSION)
     result["open_seconds"] = round(time.perf_counter() - start, 4)
@@ -94,8 +104,8 @@ def nightly(rows: int, model_path: Path, folder: Path, out: Path) -> None:
     Each is `efiss reindex`: index, check beside the live version, and activate.  The shops' folders
     are symbolic links to one folder of pictures, so that a path costs a look at a file and no
     inode; what a cold disk would cost is not in it.  The new ones are files.  Codes are drawn, so
-    that the check is told not to expect pictures to find themselves.  Results go to
-    scale_nightly.json.
+    that the check is told not to expect pictures to find themselves.  A catalogue and a first
+    version that are in the folder are taken.  Results go to scale_nightly.json.
 
     \b
     Example:
@@ -104,18 +114,14 @@ def nightly(rows: int, model_path: Path, folder: Path, out: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model_path, out = model_path.resolve(), out.resolve()
     os.chdir(folder)
-    Path("efiss.toml").write_text("[check]\nleast_self_retrieval = 0\n")
     shops = rows // PICTURES
-    _draw(Path("shop"))
-    for shop in range(shops):
-        Path("data").mkdir(exist_ok=True)
-        Path(f"data/{shop}.com").symlink_to("../shop")
-    _write_list(shops)
-    _keep_codes(Path("shop"), model_path, Path("index"))
+    if not Path("list").exists():
+        _make(shops, model_path)
     result: dict = {"rows": shops * PICTURES, "steps": {}}
     command = ["reindex", "--database", "list", "--index_root", "index", "--config", "efiss.toml"]
     command += ["--model_path", model_path]
-    result["steps"]["all codes known"] = _measured(command, shops * PICTURES)
+    if not Path("index/CURRENT").exists():
+        result["steps"]["all codes known"] = _measured(command, shops * PICTURES)
     _draw(Path("data/one.com"), first=PICTURES, count=1)
     _write_list(shops, "data/one.com")
     result["steps"]["one new picture"] = _measured(command, shops * PICTURES)
@@ -125,10 +131,6 @@ def nightly(rows: int, model_path: Path, folder: Path, out: Path) -> None:
     _write_list(shops, "data/one.com", *(f"data/new{shop}.com" for shop in range(new)))
     result["steps"]["1 % new, codes known"] = _measured(command, shops * PICTURES)
     record.save(out, "scale_nightly", result)
-
-
-def _number() -> list[str]:
-    return ["--new_index_database_version", VERSION]
 
 
 def _measured(command: list, rows: int) -> dict:
@@ -158,7 +160,28 @@ def _wrong(opened, codes: np.ndarray, asked: np.ndarray) -> int:
     return int(((own_rows != rows) | (own_distances != distances)).any(axis=1).sum())
 
 
+def _renumber(folder: Path, place: Path) -> None:
+    """A version of the same files under another number."""
+    place.mkdir()
+    for file in folder.iterdir():
+        if file.name not in (MANIFEST, REPORT):
+            os.link(file, place / file.name)
+    manifest = json.loads((folder / MANIFEST).read_bytes()) | {"version": place.name}
+    (place / MANIFEST).write_text(json.dumps(manifest))
+
+
 # -- a catalogue of files --------------------------------------------------------------------------
+
+
+def _make(shops: int, model_path: Path) -> None:
+    """The folders, what is known of their pictures and, at last, the list of them."""
+    Path("efiss.toml").write_text("[check]\nleast_self_retrieval = 0\n")
+    _draw(Path("shop"))
+    Path("data").mkdir()
+    for shop in range(shops):
+        Path(f"data/{shop}.com").symlink_to("../shop")
+    _keep_codes(Path("shop"), model_path, Path("index"))
+    _write_list(shops)
 
 
 def _draw(folder: Path, first: int = 0, count: int = PICTURES) -> None:
@@ -185,14 +208,15 @@ def _keep_codes(pictures: Path, model_path: Path, index: Path) -> None:
     order = pipeline.Order(Path("list"), model_path, "cpu", None, index, 2, BATCH_SIZE, most)
     key, width = pipeline._model_key(model, order), model.sidecar.outputs // 8
     known = KnownCodes(index, key, width, limits(most))
-    looks = look([f"data/0.com/{number}_shop.jpg" for number in range(PICTURES)], 2)
+    looks = look([b"data/0.com/%d_shop.jpg" % number for number in range(PICTURES)], 2)
     shops = sum(1 for _ in Path("data").iterdir())
     for first in range(0, shops, SHOPS_AT_ONCE):
         last = min(first + SHOPS_AT_ONCE, shops)
         folders = [f"data/{shop}.com" for shop in range(first, last)]
         paths = [f"{folder}/{number}_shop.jpg" for folder in folders for number in range(PICTURES)]
         files = np.empty(len(paths), _FILE)
-        files["path"] = np.frombuffer(b"".join(map(known._key, paths)), np.uint8).reshape(-1, 16)
+        keys = b"".join(known._key(path.encode()) for path in paths)
+        files["path"] = np.frombuffer(keys, np.uint8).reshape(-1, 16)
         files["size"], files["stamp"] = np.tile(looks, (last - first, 1)).T
         files["digest"] = np.random.default_rng(first).integers(0, 256, (len(paths), 32), np.uint8)
         known._files.write_part(files)

@@ -113,7 +113,7 @@ CHUNK = 500
 @click.option(
     "--keep",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder that the versions are kept in for the next run.",
+    help="Folder that codes and versions are kept in for the next run.",
 )
 @click.option(
     "--check",
@@ -172,9 +172,9 @@ def search(
     """
     faiss.omp_set_num_threads(1)  # as the service has it
     pictures = None
+    if keep:
+        keep.mkdir(parents=True, exist_ok=True)
     if "model" in kinds:
-        if keep:
-            keep.mkdir(parents=True, exist_ok=True)
         pictures = (
             model_codes.of_version(version)
             if version
@@ -188,7 +188,7 @@ def search(
         result |= _earlier(out / f"{name}.json")
     for rows in sorted(sizes):
         for kind in kinds:
-            codes, asked = _draw(kind, rows, WARM_UP + (check or queries), pictures)
+            codes, asked = _draw(kind, rows, WARM_UP + (check or queries), pictures, keep)
             modes = [DEFAULT, FAST] if OURS_FAST in names and not check else [DEFAULT]
             with _published(kind, codes, keep, modes) as folders:
                 opened = {mode: _open(folder, codes) for mode, folder in folders.items()}
@@ -220,12 +220,18 @@ def _earlier(path: Path) -> dict:
 # -- what is searched in ---------------------------------------------------------------------------
 
 
-def _draw(kind: str, rows: int, queries: int, pictures) -> tuple[np.ndarray, np.ndarray]:
+def _draw(
+    kind: str, rows: int, queries: int, pictures, keep: Path | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Codes uint8 [rows, 8] and queries uint8 [queries, 8]; the same ones in every run."""
     _say(f"{rows:,} {kind} codes: drawing")
     if kind == "model":
         return model_codes.like(1, *pictures, rows, queries)
-    return getattr(synthetic, kind)(1, rows, queries)
+    return (
+        synthetic.kept(keep, kind, rows, queries)
+        if keep
+        else synthetic.DRAWN[kind](1, rows, queries)
+    )
 
 
 @contextlib.contextmanager

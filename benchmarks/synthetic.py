@@ -35,6 +35,17 @@ def clustered(seed: int, rows: int, queries: int) -> tuple[np.ndarray, np.ndarra
     return codes, flip(random, codes[random.integers(0, rows, queries)], AWAY)
 
 
+def kept(folder: Path, kind: str, rows: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
+    """Uniform or clustered codes and queries as above, memory-mapped; kept in the folder, and taken
+    from there the next time."""
+    files = [folder / f"{kind}-{rows}-{name}.npy" for name in ("codes", "queries")]
+    if not all(file.exists() for file in files) or len(np.load(files[1], "r")) < queries:
+        for file, drawn in zip(files, DRAWN[kind](1, rows, queries), strict=True):
+            np.save(file, drawn)
+    codes, asked = (np.load(file, "r") for file in files)
+    return codes, asked[:queries]
+
+
 def flip(random: np.random.Generator, codes: np.ndarray, share: float) -> np.ndarray:
     """The codes with each bit flipped with probability `share`."""
     flipped = codes.copy()
@@ -42,6 +53,9 @@ def flip(random: np.random.Generator, codes: np.ndarray, share: float) -> np.nda
         part = flipped[start : start + CHUNK]
         part ^= np.packbits(random.random((len(part), 64), np.float32) < share, axis=1)
     return flipped
+
+
+DRAWN = {"uniform": uniform, "clustered": clustered}
 
 
 def _codes(random: np.random.Generator, rows: int) -> np.ndarray:

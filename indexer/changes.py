@@ -69,24 +69,22 @@ def common(
     both_parts = (_divided(keys, most, scratch) for keys in (ours, theirs))
     found = np.zeros(2, np.int64)
     for parts in zip(*both_parts, strict=True):
-        own, other = (np.unique(part, return_counts=True) for part in parts)
-        _, in_own, in_other = np.intersect1d(
-            own[0], other[0], assume_unique=True, return_indices=True
-        )
-        found += own[1][in_own].sum(), other[1][in_other].sum()
-        for part in parts:
-            arrays.give_back(part)
+        own, other = map(_sorted, parts)
+        found += _found(own, other), _found(other, own)
     return int(found[0]), int(found[1])
 
 
 def counts_of_codes(version: FaissVersion, scratch: Path) -> Iterator[np.ndarray]:
     """How often each different code is there: int64, in pieces.  Raises OSError."""
     for part in _divided(_contents(version, CODES), version.manifest.rows, scratch):
-        yield np.unique(part, return_counts=True)[1]
+        part = _sorted(part)
+        is_last = np.append(part[1:] != part[:-1], True)[: len(part)]
+        yield np.diff(np.flatnonzero(is_last), prepend=-1)
 
 
 def _divided(keys: Iterator[np.ndarray], most: int, scratch: Path) -> list[np.ndarray]:
-    """The keys in parts of about AT_ONCE where there are so many, by their highest bits."""
+    """The keys in parts of about AT_ONCE where there are so many, by their highest bits; a part is
+    runs of keys in ascending order."""
     bits = (most // AT_ONCE).bit_length()
     lowest = np.array([part << (64 - bits) for part in range(1 << bits)], np.uint64)
     with contextlib.ExitStack() as held:
@@ -97,6 +95,20 @@ def _divided(keys: Iterator[np.ndarray], most: int, scratch: Path) -> list[np.nd
             for file, part in zip(files, parts, strict=True):
                 file.write(part.data)
         return [arrays.mapped(file, np.uint64) for file in files]
+
+
+def _sorted(part: np.ndarray) -> np.ndarray:
+    """The keys of a part in ascending order, which lets go of its file."""
+    keys = np.sort(part, kind="stable")  # which merges runs
+    arrays.give_back(part)
+    return keys
+
+
+def _found(keys: np.ndarray, among: np.ndarray) -> int:
+    """How many of the keys are among others; both in ascending order."""
+    at = np.searchsorted(among, keys)
+    at[at == len(among)] = 0
+    return int((among[at] == keys).sum()) if len(among) else 0
 
 
 def _kept(keys: Iterator[np.ndarray], scratch: Path) -> np.ndarray:

@@ -12,7 +12,6 @@ then the same thing: hash what has no code yet.
 
 import dataclasses
 import hashlib
-import itertools
 import os
 import struct
 import time
@@ -44,6 +43,8 @@ _FILE_LAYOUT = struct.Struct("<16sqq32s")
 _REASON = np.dtype([("digest", np.uint8, 32), ("reason", "S400")])
 
 _AT_A_TIME = 1000
+
+_NOTHING = np.empty((0, 2), np.int64)
 
 
 def _code_of(size: int) -> np.dtype:
@@ -82,12 +83,15 @@ class KnownCodes:
         self._files = Table(root / FOLDER / "files", _FILE)
         self._codes = Table(root / FOLDER / model_key, _code_of(code_bytes))
         self.code_bytes = code_bytes
-        self._folder = os.path.join(os.fsencode(os.getcwd()), b"")
+        folder = os.path.join(os.fsencode(os.getcwd()), b"")
+        self._relative, self._absolute = (
+            hashlib.blake2b(above, digest_size=16) for above in (folder, b"")
+        )
         self.code_of = self._codes.get
 
-    def look_up(self, paths: list[str], workers: int) -> Known:
+    def look_up(self, paths: list[bytes], workers: int) -> Known:
         """What is known of the files as they look now.  workers: threads that look."""
-        keys = b"".join(map(self._key, paths))
+        keys = b"".join([self._key(path) for path in paths])
         with ThreadPoolExecutor(1) as pool:  # numpy works while the system looks at files
             finding = pool.submit(self._find, np.frombuffer(keys, np.uint8).reshape(-1, 16))
             looks = look(paths, workers)
@@ -131,7 +135,7 @@ class KnownCodes:
     def _keep_look(self, path: str, look: np.ndarray, digest: bytes) -> None:
         size, stamp = look.tolist()
         if stamp != NO_STAMP:
-            self._files.add(_FILE_LAYOUT.pack(self._key(path), size, stamp, digest))
+            self._files.add(_FILE_LAYOUT.pack(self._key(os.fsencode(path)), size, stamp, digest))
 
     def flush(self) -> None:
         """Write what is not on disk yet.  Raises OSError, and forgets nothing."""
@@ -145,43 +149,46 @@ class KnownCodes:
         self._rejected.merge()
         self._files.merge()
 
-    def _key(self, path: str) -> bytes:
-        name = os.fsencode(path)
-        whole = name if name.startswith(b"/") else self._folder + name
-        return hashlib.blake2b(whole, digest_size=16).digest()
+    def _key(self, path: bytes) -> bytes:
+        """A hash of the whole path, 16 bytes."""
+        key = (self._absolute if path.startswith(b"/") else self._relative).copy()
+        key.update(path)
+        return key.digest()
 
 
 # -- how files look ------------------------------------------------------------------------------
 
 
-def look(paths: list[str], workers: int) -> np.ndarray:
+def look(paths: list[bytes], workers: int) -> np.ndarray:
     """How every file looks now: int64 [n, 2] of size in bytes and stamp.
 
     The stamp is mtime_ns or, of a remote file, what `remote.look` says; NO_STAMP where it proves
     nothing.  workers: threads.  Whoever reads a file after this and records what it looked like
     here is safe: a change in between shows in the next look.
     """
-    looks = np.full((len(paths), 2), NO_STAMP, np.int64)
-
-    def look_at(start: int) -> None:
-        settled = time.time_ns() - SETTLED_NS  # before the looks: later changes are not settled
-        some = paths[start : start + _AT_A_TIME]
-        seen = itertools.chain.from_iterable(_look(path, settled) for path in some)
-        looks[start : start + len(some)] = np.fromiter(seen, np.int64, 2 * len(some)).reshape(-1, 2)
-
+    some = (paths[start : start + _AT_A_TIME] for start in range(0, len(paths), _AT_A_TIME))
     with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(look_at, range(0, len(paths), _AT_A_TIME)):
-            pass
-    rows = [row for row, path in enumerate(paths) if remote.is_remote(path)]
-    for row, seen in zip(rows, remote.look([paths[row] for row in rows]), strict=True):
+        looks = np.concatenate([_NOTHING, *pool.map(_look, some)])
+    urls = {
+        row: os.fsdecode(path)
+        for row, path in enumerate(paths)
+        if b"://" in path and remote.is_remote(os.fsdecode(path))
+    }
+    for row, seen in zip(urls, remote.look(list(urls.values())), strict=True):
         looks[row] = seen or (NO_STAMP, NO_STAMP)
     return looks
 
 
-def _look(path: str, settled: int) -> tuple[int, int]:
-    """settled: a file that changed before this, ns, shows it when it changes again."""
-    try:
-        seen = os.stat(path)
-    except (OSError, ValueError):  # reading it will tell the reason
-        return NO_STAMP, NO_STAMP
-    return seen.st_size, seen.st_mtime_ns if seen.st_mtime_ns < settled else NO_STAMP
+def _look(paths: list[bytes]) -> np.ndarray:
+    """The same of files on this machine, one after the other."""
+    settled = time.time_ns() - SETTLED_NS  # before the looks: later changes are not settled
+    looks: list[int] = []
+    for path in paths:
+        try:
+            seen = os.stat(path)
+        except (OSError, ValueError):  # reading it will tell the reason
+            looks += (NO_STAMP, NO_STAMP)
+        else:
+            stamp = seen.st_mtime_ns
+            looks += (seen.st_size, stamp if stamp < settled else NO_STAMP)
+    return np.array(looks, np.int64).reshape(-1, 2)

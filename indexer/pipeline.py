@@ -221,7 +221,7 @@ def _known_rows(paths: Paths, known: KnownCodes, codes: BinaryIO, order: Order) 
     rejected: dict[int, str] = {}
     start = 0
     for piece in paths.pieces(LOOKED_UP_AT_ONCE):
-        now = known.look_up([os.fsdecode(path) for path in piece], order.workers)
+        now = known.look_up(piece, order.workers)
         is_done = now.found & (not order.trust_content)
         if not order.trust_content:
             is_done[list(now.rejected)] = True

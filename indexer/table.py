@@ -80,10 +80,11 @@ class Table:
                 continue
             beginnings = np.ascontiguousarray(_beginnings(some[self._key]))
             # The last of equal ones.
-            at = some[np.searchsorted(beginnings, wanted[own], side="right") - 1]
+            at = _taken(some, np.searchsorted(beginnings, wanted[own], side="right") - 1)
             rows = order[own]
-            same = (at[self._key] == keys[rows]).all(axis=1)
-            found[rows[same]], records[rows[same]] = True, at[same]
+            same = (at[self._key] == keys.take(rows, axis=0)).all(axis=1)
+            found[rows] |= same
+            _whole(records)[rows[same]] = _whole(at)[same]
             give_back(self._sorted)
         return found, records
 
@@ -217,11 +218,21 @@ class Table:
 
     def _in_order(self, records: np.ndarray) -> np.ndarray:
         """The records by the first 8 bytes of their keys, equal ones as they came."""
-        return records[np.argsort(_beginnings(records[self._key]), kind="stable")]
+        return _taken(records, np.argsort(_beginnings(records[self._key]), kind="stable"))
 
 
 def _pieces(records: np.ndarray) -> Iterator[np.ndarray]:
     return (records[start : start + AT_ONCE] for start in range(0, len(records), AT_ONCE))
+
+
+def _whole(records: np.ndarray) -> np.ndarray:
+    """The same records without their fields: numpy moves each at once."""
+    return records.view(np.dtype((np.void, records.dtype.itemsize)))
+
+
+def _taken(records: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Those of some rows."""
+    return _whole(records).take(rows).view(records.dtype)
 
 
 def _beginnings(keys: np.ndarray) -> np.ndarray:

@@ -3,9 +3,12 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
+
+from machine.container import available_cores
 
 
 @contextlib.contextmanager
@@ -80,3 +83,9 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes: 64 hexadecimal digits.  Raises OSError."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_each(paths: Iterable[Path]) -> list[str]:
+    """The same of several files, side by side on the cores at hand.  Raises OSError."""
+    with ThreadPoolExecutor(available_cores()) as pool:
+        return list(pool.map(sha256_of, paths))

@@ -93,14 +93,21 @@ def _numbered(keys: np.ndarray, checks: np.ndarray) -> np.ndarray:
     first = np.empty(len(keys), ROW)  # the first row that is the same
     for rows in parts(keys.view(np.uint64)):
         own, checked = keys[rows], checks[rows]
-        order = np.lexsort((checked, own))  # equal ones as they stand
-        is_new = np.ones(len(rows), bool)
-        is_new[1:] = (np.diff(own[order]) != 0) | (np.diff(checked[order]) != 0)
+        order = np.argsort(own, kind="stable")  # equal ones as they stand
+        is_new, is_other = _changes(own[order]), _changes(checked[order])
+        if (is_other & ~is_new).any():  # where checks must tell, they are sorted too
+            order = np.lexsort((checked, own))
+            is_new = _changes(own[order]) | _changes(checked[order])
         rows = rows[order]
         first[rows] = np.repeat(rows[is_new], np.diff(np.flatnonzero(is_new), append=len(rows)))
     is_first = first == np.arange(len(keys), dtype=ROW)
     numbers = np.cumsum(is_first, dtype=np.uint32) - np.uint32(1)
     return numbers[first]
+
+
+def _changes(values: np.ndarray) -> np.ndarray:
+    """bool [n]: whether a value is another than the one before; the first one is."""
+    return np.append(True, values[1:] != values[:-1])[: len(values)]
 
 
 def _sorted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

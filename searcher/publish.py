@@ -15,7 +15,7 @@ import numpy as np
 
 from hashing.codes import CODE_BITS
 from machine import arrays
-from machine.files import sha256_of, sync_folder, write_synced, written_synced
+from machine.files import sha256_of, sha256_of_each, sync_folder, write_synced, written_synced
 from searcher import columns, tables
 from searcher.index import OLD, STAGED, Index
 from searcher.nearest import codes_of, steps_for_recall
@@ -142,13 +142,7 @@ def publish(index: Index, version: str, contents: Contents, replace: bool = Fals
 def _write_version(folder: Path, index: Index, version: str, contents: Contents) -> Manifest:
     _write_index(folder / FAISS_INDEX, contents.codes)
     search = _write_tables(folder, INDEX_MODES[contents.index_mode])
-    paths = contents.path_bytes
-    with written_synced(folder / columns.PATHS) as file:
-        _write(file, paths.text)
-    built, shops = columns.build(paths, rule_of(contents.catalogue))
-    for name, array in built.items():
-        _save(folder / f"{name}.npy", array)
-    del built
+    shops = _write_columns(folder, contents)
     if contents.fine_codes is not None:
         _save(folder / columns.FINE_CODES, contents.fine_codes)
     if contents.digests is not None:
@@ -158,6 +152,7 @@ def _write_version(folder: Path, index: Index, version: str, contents: Contents)
         _place_model(folder, contents.model, contents.model_sha256, index)
     write_synced(folder / REJECTED, rejected_csv(contents.rejected))
 
+    paths = sorted(folder.iterdir())
     manifest = Manifest(
         version=version,
         rows=len(contents.codes),
@@ -171,8 +166,8 @@ def _write_version(folder: Path, index: Index, version: str, contents: Contents)
         search=search,
         catalogue=contents.catalogue,
         files={
-            path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-            for path in sorted(folder.iterdir())
+            path.name: {"bytes": path.stat().st_size, "sha256": sha256}
+            for path, sha256 in zip(paths, sha256_of_each(paths), strict=True)
         },
     )
     write_synced(
@@ -180,6 +175,17 @@ def _write_version(folder: Path, index: Index, version: str, contents: Contents)
     )
     sync_folder(folder)
     return manifest
+
+
+def _write_columns(folder: Path, contents: Contents) -> list[str]:
+    """The names of the shops."""
+    paths = contents.path_bytes
+    with written_synced(folder / columns.PATHS) as file:
+        _write(file, paths.text)
+    built, shops = columns.build(paths, rule_of(contents.catalogue))
+    for name, array in built.items():
+        _save(folder / f"{name}.npy", array)
+    return shops
 
 
 def _write_index(path: Path, codes: np.ndarray) -> None:

@@ -25,7 +25,7 @@ import faiss
 from numpy.lib.format import open_memmap
 
 from machine.errors import Problem
-from machine.files import sha256_of
+from machine.files import sha256_of_each
 from searcher import columns
 from searcher.columns import Columns
 from searcher.nearest import Nearest
@@ -190,10 +190,11 @@ def verify(folder: Path, number: str | None = None) -> list[str]:
     problems += check_sizes(folder, manifest)
     if problems:
         return problems
+    sums = sha256_of_each(folder / name for name in manifest.files)
     problems = [
         f"{name} has another checksum than the manifest says"
-        for name, wanted in manifest.files.items()
-        if sha256_of(folder / name) != wanted["sha256"]
+        for (name, wanted), sha256 in zip(manifest.files.items(), sums, strict=True)
+        if sha256 != wanted["sha256"]
     ]
     return problems or _check_contents(folder, manifest)
 

@@ -23,7 +23,7 @@ def run(name: str, tmp_path, *options: str) -> dict:
 
 def test_codes_that_are_known(tmp_path):
     result = run("import", tmp_path, "--rows", "3000", "--queries", "20")
-    assert list(result["steps"]) == ["import", "verify"]
+    assert list(result["steps"]) == ["import", "verify", "activate", "check"]
     assert (result["rows"], result["queries"], result["wrong"]) == (3000, 20, 0)
 
 

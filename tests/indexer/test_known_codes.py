@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from indexer import known_codes, table
-from indexer.known_codes import NO_STAMP, KnownCodes, look
+from indexer.known_codes import NO_STAMP, KnownCodes
 
 
 @pytest.fixture
@@ -21,6 +21,10 @@ def files(tmp_path, monkeypatch) -> list[str]:
         Path(f"{i}.jpg").write_bytes(b"x" * i)
         os.utime(f"{i}.jpg", ns=(0, 10**18 + i))
     return ["0.jpg", "1.jpg", "2.jpg"]
+
+
+def look(paths: list[str], workers: int) -> np.ndarray:
+    return known_codes.look([os.fsencode(path) for path in paths], workers)
 
 
 def digest(path: str) -> bytes:
@@ -41,7 +45,7 @@ def remember(paths, root=Path("index"), model="one") -> KnownCodes:
 
 def known(paths, root=Path("index"), model="one") -> list[str]:
     """Those of the paths that are known; a wrong digest or code is an error."""
-    now = KnownCodes(root, model).look_up(paths, 2)
+    now = KnownCodes(root, model).look_up([os.fsencode(path) for path in paths], 2)
     rows = np.flatnonzero(now.found).tolist()
     assert [now.digests[row].tobytes() for row in rows] == [digest(paths[row]) for row in rows]
     assert [now.codes[row].tobytes() for row in rows] == [code(paths[row]) for row in rows]
@@ -120,7 +124,7 @@ def test_a_path_that_cannot_be_looked_at_is_never_known(files, path):
 
 def test_relative_paths_are_of_the_folder_they_were_looked_at_in(files, tmp_path, monkeypatch):
     remember(files)
-    absolute = [str(tmp_path / path) for path in files]
+    absolute = [os.fsencode(tmp_path / path) for path in files]
     assert KnownCodes(Path("index"), "one").look_up(absolute, 1).found.all()
     (tmp_path / "other").mkdir()
     monkeypatch.chdir("other")
@@ -152,7 +156,11 @@ def test_a_code_is_known_at_once(files):
     opened = KnownCodes(Path("index"), "one")
     opened.keep(files[0], look(files[:1], 1)[0], digest(files[0]), code(files[0]))
     assert opened.code_of(digest(files[0])) == code(files[0])
-    assert opened.look_up(files, 1).found.tolist() == [True, False, False]
+    assert opened.look_up([os.fsencode(path) for path in files], 1).found.tolist() == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_models_do_not_share_codes(files):
@@ -180,7 +188,7 @@ def test_a_code_has_as_many_bytes_as_it_is_said_to_have(files, size):
     for path, seen in zip(files, look(files, 1), strict=True):
         opened.keep(path, seen, digest(path), code(path, 8).ljust(size, b"x"))
     opened.flush()
-    now = KnownCodes(Path("index"), "one", size).look_up(files, 1)
+    now = KnownCodes(Path("index"), "one", size).look_up([os.fsencode(path) for path in files], 1)
     assert (now.codes.dtype, now.codes.shape) == (np.uint8, (3, size))
     assert now.codes[2].tobytes() == code(files[2], 8).ljust(size, b"x")
 

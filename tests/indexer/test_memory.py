@@ -59,8 +59,8 @@ codes = np.load(root / "codes.npy")
 digests = np.random.default_rng(0).integers(0, 2**64, (len(codes), 4), np.uint64).view(np.uint8)
 key = pipeline._model_key(network, order)
 known = known_codes.KnownCodes(order.index_root, key, network.sidecar.outputs // 8)
-with open(order.database) as lines:
-    keys = b"".join(known._key(line.rstrip("\\n")) for line in lines)
+with open(order.database, "rb") as lines:
+    keys = b"".join(known._key(line.rstrip(b"\\n")) for line in lines)
 files = np.ones(len(codes), known_codes._FILE)
 files["path"] = np.frombuffer(keys, np.uint8).reshape(-1, 16)
 of = np.empty(len(codes), known_codes._code_of(codes.shape[1]))

@@ -138,6 +138,11 @@ def test_any_paths(opened, paths):
 COLLIDING = ("data/abc.com/366713_abc_com.jpg", "data/x/1448_a.jpg")
 
 
+def test_products_whose_keys_meet_are_told_apart_by_their_checks():
+    keys, checks = np.array([5, 9, 5, 9, 5]), np.array([1, 1, 2, 1, 1], np.uint32)
+    assert columns._numbered(keys, checks).tolist() == [0, 1, 2, 1, 0]
+
+
 def test_paths_of_the_same_hash_have_rows_of_their_own(opened):
     assert len({zlib.crc32(path.encode()) for path in COLLIDING}) == 1
     one, other = COLLIDING
