@@ -416,7 +416,7 @@ def test_a_decoder_without_work_ends_and_is_started_when_there_is_some(monkeypat
     first = decode(data, EDGE)
     process = apart._of_thread.process
     process.stdin.close()
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     assert far(decode(data, EDGE), first) == 0
 
 

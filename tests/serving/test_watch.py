@@ -83,20 +83,29 @@ def test_java_returns_what_large_bodies_took(watched):
 
 
 def test_what_looks_whether_it_answers_is_in_no_log_and_no_metric(watched):
-    def counted() -> list[str]:
-        time.sleep(2.5)  # workers tell once a second
+    """Waits for the worker to tell its counts, once a second."""
+
+    def counted() -> tuple[float, int]:
+        """Requests in the metrics, and in the log."""
         text = httpx.get(f"http://127.0.0.1:{watched.port + 5}/metrics").text
-        return [line for line in text.splitlines() if line.startswith("image_retrieval_requests")]
+        counts = re.findall(r"^image_retrieval_requests_total(?:{.*})? (\S+)", text, re.MULTILINE)
+        return sum(map(float, counts)), watched.log.read_text().count("\n{")
+
+    def settled() -> tuple[float, int] | None:
+        before = counted()
+        time.sleep(3)
+        return before if counted() == before else None
 
     (search,) = watched.temporary.glob("efiss-*/search.sock")
     with Client(watched.url, **PATIENCE) as client:
         client.search(code=CODE)
-    before, log = counted(), watched.log.read_text().count("\n{")
+    metric, log = wait_for(settled)
     assert worker_answers(search, 30) is None
-    assert counted() == before and watched.log.read_text().count("\n{") == log
     headers = {"efiss-watch": "1"}  # of a client, it hides nothing
     assert httpx.post(f"{watched.url}{PATH}", json={"code": CODE}, headers=headers).is_success
-    wait_for(lambda: watched.log.read_text().count("\n{") == log + 1)
+    # What is told later holds what was before.
+    wait_for(lambda: counted()[0] > metric and counted()[1] > log)
+    assert counted() == (metric + 1, log + 1)
 
 
 @pytest.mark.slow("waits until a TorchServe that hangs counts as dead")
