@@ -11,8 +11,8 @@ from efiss.commands.index import index
 from indexer.reindex import extract
 from searcher import open_version
 from searcher.index import Index
-from tests.admin.conftest import free_port
 from tests.drawing import draw
+from tests.running import free_block
 
 INDEX = Index(Path("index"))
 OWN = "data/abc.com/1_abc_com.jpg"
@@ -76,7 +76,7 @@ def test_a_catalogue_of_one_s_own_is_kept():
 @pytest.fixture
 def page(monkeypatch):
     """page() runs the page that `efiss demo` starts, for the time of a block."""
-    monkeypatch.setenv("EFISS_ADMIN_PORT", str(free_port()))
+    monkeypatch.setenv("EFISS_ADMIN_PORT", str(free_block()))
     return lambda: demo._admin("http://127.0.0.1:9")
 
 
