@@ -15,7 +15,7 @@ from pathlib import Path
 import faiss
 import torch
 
-from handlers import PACKED_VERSION, WATCH_HEADER
+from handlers import PACKED_VERSION, WATCH_HEADER, handed
 from handlers.answer import Job, answer, begin, run_model, timed
 from handlers.body import RequestError
 from handlers.metrics import Metrics
@@ -25,6 +25,7 @@ from handlers.request import (
     LEAST_SIDE,
     MOST_SHOPS,
     RANGES,
+    Query,
     parse,
 )
 from hashing.model import ModelError
@@ -94,7 +95,7 @@ class ImageRetrievalHandler:
                     answers[i] = self.describe_handle()
                 else:
                     with timed(times[i], "parse"):
-                        query = parse(row, self._rank, context.get_all_request_header(i))
+                        query = _query(row, self._rank, context.get_all_request_header(i))
                     jobs[i] = job = Job(query, live, times[i])
                     self._begin(job)
             except Exception as error:  # whatever one caller did, the others get their answers
@@ -174,6 +175,12 @@ class ImageRetrievalHandler:
                 "max_pixels": self._max_pixels,
             },
         }
+
+
+def _query(row: dict, rank: str, headers: dict) -> Query:
+    """Raises RequestError."""
+    body = handed.taken(headers)
+    return parse(row if body is None else {"body": body}, rank, headers)
 
 
 def _unanswered(jobs: list[Job | None], answers: list[dict]) -> list[tuple[int, Job]]:

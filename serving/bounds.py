@@ -2,8 +2,8 @@
 
 from serving.message import refusal
 
-LONGEST_HEAD = 8192
-"""Bytes of a request's headers; TorchServe reads as many."""
+LONGEST_HEAD = 8192 - 64
+"""Bytes of a request's headers; TorchServe reads 64 more, for one of the front's own."""
 WIRE_SPARE = 2**16
 """Bytes that a request may take on the wire beside twice its body."""
 MOST_AHEAD = 32

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from machine.processes import reuse_freed_memory
 from serving.connection import Connection
+from serving.handing import can_hand
 from serving.log import Log
 from serving.message import Answer, Request, refusal
 from serving.probe import OF_A_WORKER
@@ -78,6 +79,7 @@ class Front:
 
     def start(self, search: Path, metrics: Path) -> None:
         """Pass requests to TorchServe's Unix sockets; they may be absent as yet."""
+        can_hand()  # tried here: it takes longer than the loop may wait
         self._ports = [
             SearchPort(self, refused_search, Upstream(search, self.limits.passed_on)),
             MetricsPort(self, refused_metrics, Upstream(metrics, self.limits.passed_on)),

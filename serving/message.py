@@ -5,7 +5,7 @@ import http
 import json
 import time
 
-from handlers import QUERY_HEADER, WATCH_HEADER
+from handlers import QUERY_HEADER, WATCH_HEADER, handed
 
 Headers = list[tuple[bytes, bytes]]
 """(name, value) as they were sent."""
@@ -15,7 +15,9 @@ OF_THE_CONNECTION = frozenset(
      b"upgrade", b"http2-settings", b"content-length", b"expect")
 )  # fmt: skip
 """Headers, in small letters, that are about one connection and go no further."""
-_NOT_FROM_CLIENTS = OF_THE_CONNECTION | {WATCH_HEADER.encode(), QUERY_HEADER.encode()}
+_NOT_FROM_CLIENTS = OF_THE_CONNECTION | {
+    name.encode() for name in (WATCH_HEADER, QUERY_HEADER, handed.HEADER)
+}
 
 
 @dataclasses.dataclass(slots=True)
@@ -41,8 +43,11 @@ class Request:
         lines += [name + b": " + value for name, value in self.headers if name.lower() != without]
         return b"\r\n".join([*lines, b"", b""])
 
-    def head(self) -> bytes:
-        """As it goes to TorchServe: of one meaning, however it was sent."""
+    def head(self, more: Headers, size: int) -> bytes:
+        """As it goes to TorchServe: of one meaning, however it was sent.
+
+        more: headers of the front's own.  size: bytes of the body that follows.
+        """
         # TorchServe knows no HEAD.
         method = b"GET" if self.method == b"HEAD" else self.method
         path, _, query = self.target.partition(b"?")
@@ -54,7 +59,8 @@ class Request:
         ]
         if query:
             lines.append(QUERY_HEADER.encode() + b": " + query)
-        lines.append(b"content-length: %d\r\n\r\n" % len(self.body))
+        lines += [name + b": " + value for name, value in more]
+        lines.append(b"content-length: %d\r\n\r\n" % size)
         return b"\r\n".join(lines)
 
 

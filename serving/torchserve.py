@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import handlers
-from handlers import MODEL_NAME, MODEL_VERSION
+from handlers import MODEL_NAME, MODEL_VERSION, handed
 from machine.processes import end_with_parent
 from machine.settings import LEAST_HEAP
 from serving.archive import archive_of
@@ -159,6 +159,7 @@ class TorchServe:
             "METRICS_LOCATION": str(self._folder),
             "EFISS_INDEX": str(self._index_root.resolve()),
             "OMP_NUM_THREADS": "1",
+            handed.BEHIND_FRONT: "1",
             # The C library learns else to keep up to 64 MB for each of Java's threads.  Workers
             # choose for themselves.
             "MALLOC_MMAP_THRESHOLD_": str(2**20),

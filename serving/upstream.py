@@ -8,14 +8,13 @@ from typing import cast
 
 import httptools
 
+from serving import handing
 from serving.message import OF_THE_CONNECTION, Answer, Headers, Request, refusal
 
 ANSWER_SECONDS = 60
 """Until TorchServe must have answered; it replaces a worker that hangs for 20."""
 SMALL_BYTES = 2**20
 """A body up to this size waits for no other one."""
-ONE_PIECE = 2**14
-"""A request with a body up to this size is sent in one piece."""
 
 STARTING = refusal(
     503, "starting", "the search service starts; ask again in a few seconds", retry_after=2
@@ -96,6 +95,7 @@ class _Exchange(asyncio.Protocol):
         self._idle = idle
         self._transport: asyncio.Transport
         self._done: Answered | None = None
+        self._handed: handing.Body | None = None
         self._timer: asyncio.TimerHandle
 
     def is_open(self) -> bool:
@@ -107,8 +107,12 @@ class _Exchange(asyncio.Protocol):
         self._headers: Headers = []
         self._body = bytearray()
         self._timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._give_up, _SLOW)
-        head = request.head()
-        if len(request.body) <= ONE_PIECE:
+        self._handed = handing.body_of(request)
+        if self._handed:
+            self._transport.write(request.head([self._handed.header], 0))
+            return
+        head = request.head([], len(request.body))
+        if len(request.body) < handing.LEAST_BYTES:
             self._transport.write(head + request.body)
         else:
             self._transport.write(head)
@@ -156,6 +160,9 @@ class _Exchange(asyncio.Protocol):
 
     def _finish(self, answer: Answer) -> None:
         done, self._done = self._done, None
-        if done is not None:
-            self._timer.cancel()
-            done(answer)
+        if done is None:
+            return
+        self._timer.cancel()
+        if self._handed:
+            self._handed.close()
+        done(answer)

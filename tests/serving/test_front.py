@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from efiss_client import PATH, Client
-from serving import bounds, front
+from serving import bounds, front, handing
 from serving.front import Front, Limits
 from serving.log import Log
 from tests.running import free_block, wait_for
@@ -389,6 +389,16 @@ def test_bodies_wait_for_their_turn_at_torchserve(quick):
             sock.sendall(large * 2)
         for sock in (first, second, third):
             assert [kind["type"] for _, kind in answers(sock, 2)] == ["not_an_image"] * 2
+
+
+@pytest.mark.parametrize("can_hand", [True, False])
+def test_bodies_come_to_the_worker_beside_torchserve_and_through_it(quick, monkeypatch, can_hand):
+    monkeypatch.setattr(handing, "can_hand", lambda: can_hand)
+    padded = json.dumps(CODE | {"top_k": 3}).encode() + b" " * 10 * handing.LEAST_BYTES
+    port = quick()
+    for _ in range(3):
+        status, answer = asked(port, request(padded))
+        assert status == 200 and len(answer["relevant"]) == 3
 
 
 def test_silent_connections_make_room_when_there_are_too_many(quick, monkeypatch):

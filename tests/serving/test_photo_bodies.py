@@ -1,18 +1,24 @@
 """The photo itself as the body, parts and parameters: through a real TorchServe, with curl."""
 
 import base64
+import contextlib
 import gzip
 import json
+import os
 import subprocess
 import urllib.parse
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from efiss_client import PATH
 from handlers import HOW_TO_SEND
+from serving import handing
 from tests.drawing import draw
 from tests.pictures import encoded
+from tests.running import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +130,54 @@ def test_a_path_whose_bytes_are_no_utf_8_can_be_asked_for_by_its_address(service
     assert status == 200 and answer["distances"] == [0]
 
 
+@pytest.fixture(scope="module")
+def noise(folder) -> bytes:
+    """A photo that is handed to the worker beside TorchServe."""
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    photo = encoded(Image.fromarray(pixels))
+    assert len(photo) > 2 * handing.LEAST_BYTES
+    (folder / "noise.jpg").write_bytes(photo)
+    return photo
+
+
+def bodies_held(service) -> int:
+    """Those that the front holds for workers."""
+    held = 0
+    for link in Path(f"/proc/{service.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            held += "memfd:body" in os.readlink(link)
+    return held
+
+
+def test_a_body_beside_torchserve_is_answered_as_one_that_goes_through_it(service, folder, noise):
+    answers = [
+        curl(service, folder, "?top_k=4&debug=true", "-T", "noise.jpg"),
+        curl(service, folder, "?top_k=4&debug=true", "-F", "image=@noise.jpg"),  # it reads a form
+    ]
+    (status, beside), (_, through) = answers
+    assert status == 200
+    assert (beside["code"], beside["relevant"]) == (through["code"], through["relevant"])
+    wait_for(lambda: bodies_held(service) == 0)
+
+
+def test_no_client_names_a_body_of_the_front(service, folder, noise):
+    body = handing.Body(bytearray(noise))
+    try:
+        sent = (f"{name}: {body.header[1].decode()}" for name in ("x-efiss-body", "X-Efiss-Body"))
+        for header in sent:
+            _, answer = curl(
+                service, folder, "?top_k=4&debug=true", "-T", "photo.jpg", "-H", header
+            )
+            _, wanted = curl(service, folder, "?top_k=4&debug=true", "-T", "photo.jpg")
+            assert answer["code"] == wanted["code"]
+    finally:
+        body.close()
+
+
 @pytest.mark.parametrize("more", range(4000, 4300, 25))
-def test_an_address_and_headers_are_answered_up_to_what_torchserve_reads(service, folder, more):
+def test_an_address_and_headers_are_answered_up_to_what_torchserve_reads(
+    service, folder, noise, more
+):
     shops = "exclude_shops=" + "a" * 3900
-    status, _ = curl(service, folder, f"?{shops}", "-T", "photo.jpg", "-H", "X: " + "y" * more)
+    status, _ = curl(service, folder, f"?{shops}", "-T", "noise.jpg", "-H", "X: " + "y" * more)
     assert status in (200, 431)
