@@ -1,5 +1,6 @@
 """`efiss demo` up to what it serves; .ci/run and test_wheel.py run all of it."""
 
+import contextlib
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,7 @@ from indexer.reindex import extract
 from searcher import open_version
 from searcher.index import Index
 from tests.drawing import draw
-from tests.running import free_block
+from tests.running import free_block, wait_for
 
 INDEX = Index(Path("index"))
 OWN = "data/abc.com/1_abc_com.jpg"
@@ -77,7 +78,21 @@ def test_a_catalogue_of_one_s_own_is_kept():
 def page(monkeypatch):
     """page() runs the page that `efiss demo` starts, for the time of a block."""
     monkeypatch.setenv("EFISS_ADMIN_PORT", str(free_block()))
-    return lambda: demo._admin("http://127.0.0.1:9")
+
+    @contextlib.contextmanager
+    def running():
+        with demo._admin("http://127.0.0.1:9") as url:
+            wait_for(lambda: listens(url))
+            yield url
+
+    return running
+
+
+def listens(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/live").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 @pytest.mark.server
