@@ -72,7 +72,7 @@ def test_a_process_that_is_lost_is_seen():
             assert len(watch.read()) == 2
             children[0].kill()
             children[0].wait()
-            wait_for(lambda: watch.lost, 10)
+            wait_for(lambda: watch.lost)
             assert list(watch.lost) == [children[0].pid]
             assert watch.peaks[children[1].pid].peak_mb > 1
     finally:

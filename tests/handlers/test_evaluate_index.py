@@ -6,6 +6,7 @@ from tests.running import IMAGES, ODD_NAMES, efiss
 
 
 def test_a_live_catalogue_is_measured_through_the_service(service, tmp_path):
+    """Asks for every picture of a catalogue, in a process that loads torch."""
     done = efiss(
         "evaluate", "--index", service.url, "--data", "data/labels.csv", "--k", "5",
         "--label", "article_type", "--label", "colour", "--out", str(tmp_path),

@@ -40,6 +40,7 @@ def test_the_handler_needs_no_httpx():
 
 
 def test_it_serves_on_stock_torchserve_without_this_project(deployed, environment):
+    """Starts TorchServe."""
     python = environment / "bin" / "python"
     missing = subprocess.run([python, "-c", "import hashing"], cwd="/", capture_output=True)
     assert missing.returncode == 1 and b"No module named 'hashing'" in missing.stderr
