@@ -18,11 +18,14 @@ from PIL import Image
 from selenium import webdriver
 
 from tests.conftest import Busy, write_tiny_model
-from tests.running import ROOT, Running, free_block, wait_for
+from tests.running import ROOT, Running, efiss_here, free_block, wait_for
 
 PICTURES = 30
 MANY = 600
 """So many that hashing them with the slow model takes seconds."""
+
+PLAIN = {"timeout": 60, "verify": False}
+"""Options of requests to this machine: reading certificates would take longer than the answer."""
 
 
 @dataclasses.dataclass
@@ -34,10 +37,10 @@ class Admin:
     process: subprocess.Popen
 
     def get(self, path: str, **options) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=60, **options)
+        return httpx.get(self.url + path, **PLAIN, **options)
 
     def post(self, path: str, body=None, **options) -> httpx.Response:
-        return httpx.post(self.url + path, json=body, timeout=60, **options)
+        return httpx.post(self.url + path, json=body, **PLAIN, **options)
 
     def job(self, id: int) -> dict:
         return self.get(f"/api/jobs/{id}").json()
@@ -71,6 +74,11 @@ def draw(path: Path, seed: int) -> None:
 def draw_many(folder: Path) -> None:
     for number in range(MANY):
         draw(folder / f"data/xyz.vn/{number}_xyz_vn.png", 1000 + number)
+
+
+def reindex_here(folder: Path) -> None:
+    """In this process, for what is not about jobs."""
+    efiss_here("reindex", "--datalake", "data", "--model_path", "models/tiny-1.pt", folder=folder)
 
 
 @pytest.fixture
