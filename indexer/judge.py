@@ -4,6 +4,7 @@
 was refused is not made live (`searcher.switch`) unless somebody forces it, and that is recorded.
 """
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -14,11 +15,16 @@ from pathlib import Path
 import numpy as np
 
 from hashing.codes import CODE_BITS, CODE_BYTES, unpack
+from hashing.model import Model
 from indexer.changes import changes, counts_of_codes
 from indexer.live_model import named
 from indexer.sample import hashed_again, sample
+from indexer.tried import milliseconds, tried
+from machine.container import available_cores
+from machine.errors import Problem
 from machine.settings import SettingError
 from searcher.faiss_version import FaissVersion, open_version
+from searcher.hubs import hub_share
 from searcher.index import Index
 from searcher.opened import Selection
 from searcher.report import Measure, Report, digest_of, shown, store, stored
@@ -27,6 +33,8 @@ from searcher.version import VersionError, model_of, now
 QUERIES = 200
 """Pictures whose nearest are compared between two versions, and timed."""
 NEAREST = 10
+CHANGED = 30
+"""Pictures that are changed, to see whether they find themselves."""
 
 Progress = Callable[[int, int], None]
 
@@ -108,6 +116,7 @@ def _judge(
         *_self_retrieval(folder, candidate, spread.largest, thresholds, device, progress),
         *_codes(spread, _spread(other, index.root) if other else None),
         *_queries(candidate, other),
+        *_models(index, candidate, other, device),
     ]
     report = Report(
         version=version,
@@ -308,31 +317,75 @@ def _codes(new: _Spread, old: _Spread | None) -> list[Measure]:
 def _queries(new: FaissVersion, old: FaissVersion | None) -> list[Measure]:
     """What the same queries find in both, and how long that takes: the pictures whose paths hash
     lowest, so that they are the same ones night after night."""
-    ours, theirs, kept = [], [], []
+    ours, theirs, kept = _Asked(), _Asked(), []
     for row in new.lowest_hashed(QUERIES):
-        found, seconds = _nearest(new, row)
-        ours.append(seconds)
+        found = ours.nearest(new, row)
         if old and (other_row := old.row(new.path(row))) is not None:
-            there, seconds = _nearest(old, other_row)
-            theirs.append(seconds)
+            there = theirs.nearest(old, other_row)
             if there:
                 kept.append(len(found & there) / len(there))
     measures = [
-        Measure(name, 1000 * of(ours), 1000 * of(theirs) if theirs else None, "ms")
-        for name, of in (
-            ("query, median", np.median),
-            ("query, 99th percentile", lambda times: np.percentile(times, 99)),
+        Measure(name, of(ours), of(theirs) if theirs.seconds else None, unit)
+        for name, unit, of in (
+            ("nearest is one of five hubs", "%", _Asked.hubs),
+            ("query, median", "ms", lambda asked: 1000 * np.median(asked.seconds)),
+            ("query, 99th percentile", "ms", lambda asked: 1000 * np.percentile(asked.seconds, 99)),
         )
     ]
     if kept:
-        measures.insert(0, Measure("top-10 changed by", 100 * (1 - float(np.mean(kept))), unit="%"))
+        changed = Measure("top-10 changed by", 100 * (1 - float(np.mean(kept))), unit="%")
+        measures.insert(1, changed)
     return measures
 
 
-def _nearest(opened: FaissVersion, row: int) -> tuple[set[str], float]:
-    """The paths of the nearest pictures to one of the version, but for itself; seconds it took."""
-    code = opened.code(row)
-    start = time.perf_counter()
-    rows, _ = opened.select(code, min(NEAREST + 1, opened.manifest.rows))
-    seconds = time.perf_counter() - start
-    return set(opened.paths(rows[rows != row][:NEAREST])), seconds
+@dataclasses.dataclass
+class _Asked:
+    """Queries that one version answered."""
+
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    firsts: list[int] = dataclasses.field(default_factory=list)
+    """The row nearest to each, of those that have one."""
+
+    def nearest(self, opened: FaissVersion, row: int) -> set[str]:
+        """The paths of the nearest pictures to one of the version, but for itself."""
+        code = opened.code(row)
+        start = time.perf_counter()
+        rows, _ = opened.select(code, min(NEAREST + 1, opened.manifest.rows))
+        self.seconds.append(time.perf_counter() - start)
+        others = rows[rows != row][:NEAREST]
+        self.firsts += others[:1].tolist()
+        return set(opened.paths(others))
+
+    def hubs(self) -> float:
+        """Percent of the queries."""
+        return 100 * hub_share(np.array(self.firsts)) if self.firsts else 0.0
+
+
+def _models(
+    index: Index, new: FaissVersion, old: FaissVersion | None, device: str
+) -> list[Measure]:
+    """How the model finds changed pictures, the same ones night after night, and what it takes; of
+    the other version where that has another one."""
+    rows = new.lowest_hashed(CHANGED)
+    ours = _tried(index, new, rows, device)
+    theirs: dict[str, tuple[float, str]] = {}
+    if old and _model_change(new, old):
+        there = [old.row(new.path(row)) for row in rows]
+        with contextlib.suppress(Problem):  # what cannot be used any more is no measure
+            theirs = _tried(index, old, [row for row in there if row is not None], device)
+    return [
+        Measure(name, value, theirs[name][0] if name in theirs else None, unit)
+        for name, (value, unit) in ours.items()
+    ]
+
+
+def _tried(
+    index: Index, opened: FaissVersion, rows: list[int], device: str
+) -> dict[str, tuple[float, str]]:
+    """Figures and their units by name; none of a version without a model."""
+    path = model_of(index.folder(opened.manifest.version))
+    if path is None:
+        return {}
+    model = Model.load(path, device, available_cores())
+    found = {name: (value, "%") for name, value in tried(opened, model, rows).items()}
+    return {**found, "model, a picture": (milliseconds(model), "ms")}

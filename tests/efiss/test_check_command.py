@@ -77,6 +77,9 @@ def test_a_table_says_what_was_measured_beside_the_live_version(index):
     assert table["largest bucket"] == ["1", "1"]
     assert table["most uneven bit"][1::2] == ["%", "%"]
     assert table["top-10 changed by"][1:] == ["%", "–"]
+    assert table["nearest is one of five hubs"][1::2] == ["%", "%"]
+    assert table["changed pictures found first"][1:] == ["%", "–"]
+    assert table["model, a picture"][1:] == ["ms", "–"]
     for name in ("query, median", "query, 99th percentile"):
         assert table[name][1::2] == ["ms", "ms"]
     assert lines[-1] == "version 1.1.0: passed"

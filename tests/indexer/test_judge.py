@@ -405,6 +405,53 @@ def test_so_many_pictures_are_hashed_again(publish, sample, hashed):
     assert seen == [(done, hashed) for done in range(hashed + 1)]
 
 
+def test_a_picture_that_all_others_are_nearest_to_is_a_hub(publish_codes):
+    """Three bits of their own tell each of twenty from it, and six from one another."""
+    bits = np.zeros((21, 64), np.uint8)
+    for row in range(1, 21):
+        bits[row, 3 * row : 3 * row + 3] = 1
+    publish_codes("1.0.0", np.packbits(bits, axis=1))
+    publish_codes("1.1.0", random_codes(200), [f"data/b.com/{i}.jpg" for i in range(200)])
+    name = "nearest is one of five hubs"
+    assert figures(judged("1.0.0"))[name] == (100, None)
+    assert figures(judged("1.1.0"))[name][0] < 30
+
+
+def test_changed_pictures_find_themselves_or_what_has_the_same_code(publish, monkeypatch):
+    """Of noise, that a tiny model sees: some do. Where all pictures are one, all do."""
+    monkeypatch.setattr(judge, "CHANGED", 3)
+    publish("1.0.0", pictures(12))
+    found = figures(judged("1.0.0"))
+    first, among = found["changed pictures found first"], found["  among the first ten"]
+    assert 0 < first[0] <= among[0] < 100 and first[1] is None
+    assert found["model, a picture"][0] > 0
+    publish("1.1.0", pictures(1))
+    assert figures(judged("1.1.0"))["changed pictures found first"] == (100, None)
+
+
+def test_changed_pictures_are_asked_for_in_the_live_version_where_the_model_changes(
+    publish, tiny_models, monkeypatch
+):
+    monkeypatch.setattr(judge, "CHANGED", 3)
+    paths = pictures(12)
+    publish("1.0.0", paths)
+    publish("1.1.0", paths)
+    publish("2.0.0", paths, tiny_models[1])
+    alone = figures(judged("1.0.0"))["changed pictures found first"][0]
+    Index(INDEX).activate("1.0.0")
+    same, other = (figures(judged(version)) for version in ("1.1.0", "2.0.0"))
+    assert same["changed pictures found first"] == (alone, None)
+    assert other["changed pictures found first"][1] == alone
+    assert other["model, a picture"][1] > 0
+    (INDEX / "1.0.0" / "model.pt").write_bytes(b"damaged")
+    assert figures(judged("2.0.0"))["changed pictures found first"][1] is None
+
+
+def test_without_a_model_nothing_is_changed(publish_codes):
+    publish_codes("1.0.0", random_codes(30))
+    assert not {"changed pictures found first", "model, a picture"} & set(figures(judged("1.0.0")))
+
+
 # -- the report ----------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from hashing import picture
+from hashing.changed import LARGEST_EDGE
 
 CROP = 0.15
 """Share of width and of height that is cut off, half of it on each side."""
@@ -38,9 +39,6 @@ DEGREES = {
 }
 """The degrees in which the transform is published.  The first is the standard one; the second
 leaves 15x20 pixels of a picture of 60x80; the third is a preview of the very file, no more."""
-
-LARGEST_EDGE = 2048
-"""Pictures are decoded for this model input, so that none of the data's is made smaller first."""
 
 
 def another_picture(data: bytes, transform: Transform) -> bytes:

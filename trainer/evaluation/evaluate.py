@@ -6,23 +6,27 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from hashing.changed import CHANGES, changed
 from hashing.codes import pack
 from hashing.model import Model
 from machine import progress
+from searcher.hubs import hub_share
 from trainer.data import DataError, Pictures
 from trainer.evaluation.another_picture import DEGREES, another_picture
 from trainer.evaluation.bits import Histogram, code_figures, distance_histogram
-from trainer.evaluation.changes import CHANGES, QUERIES, changed
 from trainer.evaluation.distances import by_hamming
 from trainer.evaluation.encode import Encoded, encode
 from trainer.evaluation.figures import Evaluation, FirstHits, Named, Recall, Retrieval, Size
 from trainer.evaluation.floors import floors
-from trainer.evaluation.measures import DIGITS, first_hits, found, hub_share, retrieval
+from trainer.evaluation.measures import DIGITS, first_hits, found, retrieval
 from trainer.evaluation.nearness import Asked, nearness
 from trainer.evaluation.tasks import Task, row_name, tasks
 from trainer.evaluation.views import BY_ROW, CODES, FINE, View, model_views
 from trainer.evaluation.weights import by_weight
 from trainer.targets import trained_on
+
+QUERIES = 1000
+"""Pictures that are asked for with each change, at most."""
 
 
 def evaluate(
@@ -193,7 +197,7 @@ def _first_hits(todo: list[Task], ranks: list[View]) -> dict[str, dict[str, Firs
                 view.rows[task.queries][task.query_rows], view.rows[task.gallery][task.gallery_rows]
             )
             firsts = first_hits(distances, len(task.query_rows))
-            hubs = hub_share(firsts)
+            hubs = round(hub_share(firsts), DIGITS)
             for name in task.answerable():
                 wanted, there = task.labels[name]
                 right = (there[firsts] == wanted)[wanted != ""].mean()

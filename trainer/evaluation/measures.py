@@ -18,7 +18,6 @@ AT_K = ("precision_at_k", "recall_at_k", "map_at_k")
 MEASURES = (*AT_K, "map")
 RECALL_LEVELS = np.linspace(0, 1, 101)
 BATCH = 32
-HUBS = 5
 DIGITS = 6
 
 Result = TypeVar("Result")
@@ -181,12 +180,6 @@ def first_hits(distances: Distances, queries: int) -> np.ndarray:
     """Row of the gallery that each query finds first: int64 [q]."""
     firsts = in_batches(lambda rows: distances(rows).argmin(axis=1), queries)
     return np.concatenate(firsts)
-
-
-def hub_share(firsts: np.ndarray) -> float:
-    """Share of the queries whose first hit, int [q], is one of the HUBS most frequent ones."""
-    _, counts = np.unique(firsts, return_counts=True)
-    return round(float(np.sort(counts)[-HUBS:].sum() / len(firsts)), DIGITS)
 
 
 def in_batches(work: Callable[[slice], Result], queries: int) -> list[Result]:

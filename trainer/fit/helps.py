@@ -2,16 +2,17 @@
 
 import csv
 import dataclasses
-import time
 from pathlib import Path
 
 import numpy as np
 
 from hashing.codes import CODE_BITS, pack
 from hashing.model import Model
+from indexer.tried import milliseconds
+from searcher.hubs import hub_share
 from trainer.evaluation.bits import bit_measures, bucket_measures
 from trainer.evaluation.distances import Distances, by_rank
-from trainer.evaluation.measures import hub_share, in_batches
+from trainer.evaluation.measures import in_batches
 from trainer.fit.seen import FitError
 
 QUERIES = 1000
@@ -23,8 +24,6 @@ UNFAMILIAR = 0.65
 shipped one 1.12 on photographs of its training, 0.78 on other pictures of clothes, 0.48 on
 CIFAR-10."""
 CLEAR_GAIN = 0.1
-TIMED = 9
-"""Pictures that the model is timed on, one by one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +87,7 @@ def helps(
         largest_bucket=buckets.largest_bucket,
         hubs=hub_share(_nearest(by_rank(outputs[rows], pack(outputs)), rows, 1)[:, 0]),
         strength=float(np.square(outputs[:, :CODE_BITS]).mean()),
-        milliseconds=_milliseconds(model),
+        milliseconds=milliseconds(model),
         precision=None if labels is None else precision(outputs, labels),
         precision_fine=None
         if labels is None or not sidecar.fine_bits
@@ -206,14 +205,3 @@ def _nearest(distances: Distances, rows: np.ndarray, k: int) -> np.ndarray:
         return np.take_along_axis(order, others, axis=1)[:, :k]
 
     return np.concatenate(in_batches(nearest, len(rows)))
-
-
-def _milliseconds(model: Model) -> float:
-    """The median of some passes of one picture."""
-    picture = np.zeros((1, *(model.sidecar.input_size,) * 2, 3), np.uint8)
-    seconds = []
-    for _ in range(TIMED):
-        start = time.perf_counter()
-        model.outputs(picture)
-        seconds.append(time.perf_counter() - start)
-    return 1000 * float(np.median(seconds))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from hashing import remote
+from hashing.changed import all_changed
 from hashing.model import Model
 from hashing.picture import PictureError
 from hashing.reading import read_files
@@ -19,7 +20,6 @@ from machine import progress
 from machine.container import available_cores
 from machine.errors import Problem
 from machine.settings import max_pixels
-from trainer.evaluation.changes import all_changed
 
 FEWEST = 50
 """Pictures that a model can be fitted to."""

@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from hashing import picture
+from hashing.changed import CHANGES
 from tests.pictures import encoded
 from trainer.data import DataError, Pictures, is_held_out
 from trainer.evaluation.another_picture import DEGREES
 from trainer.evaluation.bits import Buckets
-from trainer.evaluation.changes import CHANGES
 from trainer.evaluation.evaluate import evaluate
 from trainer.evaluation.figures import Evaluation, Size
 from trainer.evaluation.floors import RANDOM, RAW_PIXELS

@@ -8,7 +8,6 @@ from trainer.evaluation.measures import (
     Figures,
     first_hits,
     found,
-    hub_share,
     measures_at_k,
     measures_of,
     precision_at_recall,
@@ -141,11 +140,7 @@ def test_a_product_is_found_at_1_or_later_or_not_at_all():
     assert found(distances, queries, gallery, (1, 2)) == pytest.approx([1 / 3, 2 / 3], abs=1e-6)
 
 
-def test_first_hits_are_the_nearest_rows_and_hubs_the_commonest_of_them():
+def test_first_hits_are_the_nearest_rows():
     rows = np.random.default_rng(0).permuted(np.tile(np.arange(50), (70, 1)), axis=1)
     assert first_hits(rows.__getitem__, 70).tolist() == rows.argmin(axis=1).tolist()
     assert first_hits(fixed([3, 1, 1], [0, 0, 0]), 2).tolist() == [1, 0]  # the first of equal ones
-    # Of 20 queries: three rows four times each, two rows twice, four rows once.
-    firsts = np.array([7] * 4 + [8] * 4 + [9] * 4 + [1] * 2 + [2] * 2 + [3, 4, 5, 6])
-    assert hub_share(firsts) == 16 / 20
-    assert hub_share(np.array([1, 1, 2])) == 1

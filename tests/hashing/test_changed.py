@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hashing.changed import CHANGES, SCREEN, changed
 from hashing.picture import decode
 from tests.pictures import encoded
-from trainer.evaluation.changes import CHANGES, SCREEN, changed
 
 
 def halves() -> Image.Image:

@@ -8,16 +8,15 @@ from collections.abc import Callable
 from PIL import Image, ImageOps
 
 from hashing import picture
-from trainer.evaluation.another_picture import LARGEST_EDGE
 
 Change = Callable[[Image.Image], Image.Image]
 
+LARGEST_EDGE = 2048
+"""Pictures are decoded for this model input, so that hardly any is made smaller first."""
 JPEG_QUALITY = 90
 """Of the changed picture's file."""
 SCREEN = (540, 1170)
 """Width and height in pixels of a phone's screenshot, reduced as messengers reduce it."""
-QUERIES = 1000
-"""Pictures that are asked for with each change, at most."""
 
 
 def changed(data: bytes, change: Change) -> bytes:
