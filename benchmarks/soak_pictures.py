@@ -1,6 +1,7 @@
 """Pictures that a stranger may send: files of every format, changed at random, and files that are
 small and cost much.  A kind is a function that draws one from `random`, which alone decides."""
 
+import contextlib
 import functools
 import io
 import struct
@@ -12,6 +13,11 @@ from typing import Any
 from PIL import Image
 
 from photographs import queries
+
+with contextlib.suppress(ImportError):  # the one package of these that writes HEIC
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
 
 SIDES = (1000, 4000, 8000)
 """Of pictures of one colour: 1, 16 and 64 megapixels, the last the service's default limit."""
@@ -43,7 +49,7 @@ _SAVED_AS: dict[str, tuple[str, str, dict]] = {
 
 def changed_picture(random: Random) -> bytes:
     """A photograph in any format, with bytes changed, left out, doubled or cut off."""
-    return changed(random, _photograph(random.choice(_formats())))
+    return changed(random, photograph(random.choice(formats())))
 
 
 def changed(random: Random, data: bytes) -> bytes:
@@ -66,14 +72,15 @@ def changed(random: Random, data: bytes) -> bytes:
 
 
 @functools.cache
-def _formats() -> list[str]:
+def formats() -> list[str]:
     """Those that Pillow writes here."""
     Image.init()
     return [name for name, (saved_as, _, _) in _SAVED_AS.items() if saved_as in Image.SAVE]
 
 
 @functools.cache
-def _photograph(name: str) -> bytes:
+def photograph(name: str) -> bytes:
+    """One in a format of `formats`."""
     saved_as, mode, options = _SAVED_AS[name]
     with Image.open(queries()[0].file) as image:
         image = image.resize((300, 400)).convert("L" if mode in ("I;16", "F") else mode)
@@ -116,7 +123,7 @@ def jpeg_of_many_scans(random: Random) -> bytes:
 
 def jpeg_of_many_segments(random: Random) -> bytes:
     """Thousands of comments, profiles or blocks of EXIF before the picture."""
-    data = _photograph("jpeg")
+    data = photograph("jpeg")
     content = random.choice((b"\xff\xfe", b"\xff\xe1Exif\0\0MM\0*", b"\xff\xe2ICC_PROFILE\0\1\1"))
     body = content[2:] + bytes(random.choice((2, 60_000)))
     segment = content[:2] + struct.pack(">H", len(body) + 2) + body

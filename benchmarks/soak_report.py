@@ -10,9 +10,8 @@ from soak_sending import Asked, Outcome
 from soak_watch import Reading
 
 MOST_PYTHON_MB = 1000
-MOST_GROWTH, GROWTH_SLACK_MB = 1.1, 160
-"""Of what Python holds.  The slack: two processes that decode and end after a minute, and what two
-workers and the admin service keep of their largest batch, once."""
+MOST_GROWTH, GROWTH_SLACK_MB = 1.1, 10
+"""Of what Python holds, and Java."""
 MOST_CPU_SECONDS = 0.7
 """Of a hostile request, on average."""
 MOST_NAMED = 25
@@ -34,8 +33,8 @@ class Storm:
     lost: list[tuple[float, str]] = dataclasses.field(default_factory=list)
     """When a process was gone that had to stay, and its role."""
     java_bound_mb: float | None = None
-    python: tuple[list[Reading], list[Reading]] = ([], [])
-    """The Python processes, before and after."""
+    held: tuple[list[Reading], list[Reading]] = ([], [])
+    """All processes at rest, before and after."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +89,6 @@ def budgets(storm: Storm, within: float) -> list[Budget]:
 def _of_memory(storm: Storm) -> list[Budget]:
     by_peak = sorted(storm.peaks, key=lambda one: one.peak_mb)
     python = [one for one in by_peak if one.role != "java"][-1]
-    before, after = (sum(one.own_mb for one in readings) for readings in storm.python)
-    most = before * MOST_GROWTH + GROWTH_SLACK_MB
     found = [
         Budget(
             "largest Python process",
@@ -100,20 +97,29 @@ def _of_memory(storm: Storm) -> list[Budget]:
             python.peak_mb <= MOST_PYTHON_MB,
             f"a {python.role}",
         ),
-        Budget(
-            "Python afterwards",
-            f"{most:.0f} MB",
-            f"{after:.0f} MB, before {before:.0f} MB",
-            after <= most,
-            _grown(*storm.python),
-        ),
+        _afterwards("Python", storm, {one.role for one in by_peak} - {"java"}),
     ]
     for one in [one for one in by_peak if one.role == "java"][-1:]:
         bound = storm.java_bound_mb or 0
         found.append(
             Budget("Java", f"{bound:.0f} MB", f"{one.peak_mb:.0f} MB", one.peak_mb <= bound)
         )
+        found.append(_afterwards("Java", storm, {"java"}))
     return found
+
+
+def _afterwards(name: str, storm: Storm, roles: set[str]) -> Budget:
+    """What the processes of these roles hold at rest, beside what they held before."""
+    readings = [[one for one in held if one.role in roles] for held in storm.held]
+    before, after = (sum(one.own_mb for one in some) for some in readings)
+    most = before * MOST_GROWTH + GROWTH_SLACK_MB
+    return Budget(
+        f"{name} afterwards",
+        f"{most:.0f} MB",
+        f"{after:.0f} MB, before {before:.0f} MB",
+        after <= most,
+        _grown(*readings),
+    )
 
 
 def _grown(before: list[Reading], after: list[Reading]) -> str:
@@ -178,7 +184,7 @@ def figures(storm: Storm, found: list[Budget]) -> dict:
         "kinds": _by_kind(storm),
         "good": {"before": _latencies(storm.quiet), "in the storm": _latencies(storm.asked)},
         "processes": [vars(one) for one in storm.peaks],
-        "python": [[vars(one) for one in readings] for readings in storm.python],
+        "held": [[vars(one) for one in readings] for readings in storm.held],
         "budgets": [vars(one) for one in found],
     }
 

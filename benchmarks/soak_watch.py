@@ -21,7 +21,7 @@ class Reading:
 
     pid: int
     role: str
-    """`java`, `worker`, or the name of the program."""
+    """`java`, `worker`, `decoder`, or the name of the program."""
     resident_mb: float
     peak_mb: float
     """The most that was resident at a time since the process began."""
@@ -51,8 +51,9 @@ class Watch:
         self._thread.join()
 
     def have_to_stay(self) -> None:
-        """From now on every process that is there now has to stay."""
-        self._staying = {one.pid: one.role for one in self.read()}
+        """From now on every process that is there now has to stay, but for decoders, which end by
+        themselves, and where a picture costs too much."""
+        self._staying = {one.pid: one.role for one in self.read() if one.role != "decoder"}
 
     def read(self) -> list[Reading]:
         """All processes as they are now."""
@@ -118,6 +119,7 @@ def _reading(process: psutil.Process) -> Reading | None:
     }
     if not command or "VmRSS" not in sizes:  # it has ended, and was not waited for
         return None
-    is_worker = any("model_service_worker" in word for word in command)
-    role = "worker" if is_worker else Path(command[0]).name
+    programs = {"model_service_worker": "worker", "hashing.apart": "decoder"}
+    named = [role for name, role in programs.items() if any(name in word for word in command)]
+    role = named[0] if named else Path(command[0]).name
     return Reading(process.pid, role, sizes["VmRSS"], sizes["VmHWM"], sizes["RssAnon"])

@@ -26,6 +26,7 @@ FAILED, SILENT = (
     Outcome(3, "form", *what, start=0, end=1) for what in (((500,), False), ((), True))
 )
 WORKER, LARGER = (Reading(2, "worker", 400, 500, own) for own in (300, 500))
+JAVA, GROWN = (Reading(1, "java", 900, 1000, own) for own in (200, 240))
 IN_TIME, RIGHTLY = "good questions answered in time", "good questions answered rightly"
 
 
@@ -62,16 +63,19 @@ def test_every_kind_sends_something_or_holds_a_connection():
         assert sent.steps or sent.end == "hold", kind.__name__
 
 
-def test_a_process_that_is_lost_is_seen():
+def test_a_process_that_is_lost_is_seen_and_a_decoder_may_end():
+    waiting = [sys.executable, "-c", "input()"]
     children = [
-        subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in "ab"
+        subprocess.Popen([*waiting, more], stdin=subprocess.PIPE)
+        for more in ("a", "b", "hashing.apart")
     ]
     try:
         with Watch([child.pid for child in children]) as watch:
             watch.have_to_stay()
-            assert len(watch.read()) == 2
-            children[0].kill()
-            children[0].wait()
+            assert [one.role == "decoder" for one in watch.read()] == [False, False, True]
+            for ended in (children[2], children[0]):
+                ended.kill()
+                ended.wait()
             wait_for(lambda: watch.lost)
             assert list(watch.lost) == [children[0].pid]
             assert watch.peaks[children[1].pid].peak_mb > 1
@@ -116,9 +120,9 @@ def calm() -> Storm:
         quiet=[Asked(0, 0.1, None)],
         asked=[Asked(at, 0.1, None) for at in range(10)],
         cpu_seconds=1,
-        peaks=[Reading(1, "java", 900, 1000, 900), WORKER],
+        peaks=[JAVA, WORKER],
         java_bound_mb=2000,
-        python=([WORKER], [WORKER]),
+        held=([JAVA, WORKER], [JAVA, WORKER]),
     )
 
 
@@ -137,8 +141,9 @@ def test_a_calm_storm_breaks_no_budget():
         ({"asked": [Asked(4.5, 0.1, "503: busy")]}, RIGHTLY, "503: busy"),
         ({"asked": []}, IN_TIME, ""),
         ({"lost": [(7.5, "worker")]}, "processes lost", "7 kind7"),
-        ({"peaks": [Reading(2, "worker", 9, 1001, 9)]}, "largest Python process", "worker"),
-        ({"python": ([WORKER], [LARGER])}, "Python afterwards", "worker 2: 300 to 500 MB"),
+        ({"peaks": [JAVA, Reading(2, "worker", 9, 1001, 9)]}, "largest Python process", "worker"),
+        ({"held": ([WORKER], [LARGER])}, "Python afterwards", "worker 2: 300 to 500 MB"),
+        ({"held": ([JAVA], [GROWN])}, "Java afterwards", "java 1: 200 to 240 MB"),
         ({"java_bound_mb": 900}, "Java", ""),
         ({"cpu_seconds": 8}, "processors' time of a hostile request", ""),
         ({"outcomes": [FAILED]}, "answers of 5xx other than 503", "3 form"),
