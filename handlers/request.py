@@ -20,6 +20,11 @@ from machine.settings import RANKS
 from searcher.opened import EVERYTHING, Selection
 from searcher.version import is_number
 
+try:
+    from pybase64 import b64decode
+except ImportError:  # stock TorchServe without this project
+    from base64 import b64decode  # type: ignore[assignment]
+
 
 @dataclasses.dataclass(frozen=True)
 class Range:
@@ -254,7 +259,7 @@ def _image(value: Any) -> bytes:
         return value
     if isinstance(value, Literal):
         with contextlib.suppress(binascii.Error):
-            if data := binascii.a2b_base64(value.raw, strict_mode=True):
+            if data := b64decode(value.raw, validate=True):
                 return data
         value = _text(value)  # white space, escapes, another alphabet, no padding: all slower
     if not isinstance(value, str):

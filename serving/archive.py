@@ -1,7 +1,7 @@
 """A version of the index and the program that answers from it -> one self-contained model archive.
 
 Beside Python, the archive needs only stock TorchServe, torch, faiss-cpu, numpy, pillow and pyyaml;
-with openvino it answers sooner.
+with openvino and pybase64 it answers sooner.
 """
 
 import os

@@ -2,10 +2,12 @@
 
 import base64
 
+import pybase64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handlers import request
 from handlers.body import RequestError
 from handlers.request import Query, parse
 from searcher.opened import Selection
@@ -212,6 +214,15 @@ def test_the_image_is_base64(value, kind):
     assert (error.status, error.kind) == (400, kind)
 
 
+@pytest.mark.parametrize("decode", [base64.b64decode, pybase64.b64decode])
+def test_the_same_texts_are_base64_with_the_fast_library_and_without(decode, monkeypatch):
+    monkeypatch.setattr(request, "b64decode", decode)
+    assert parse(sent({"image": IMAGE})).image == b"the bytes of a file"
+    assert parse(sent({"image": "0B/a="})).image == b"\xd0\x1f\xda"  # more padding than is due
+    assert parse(sent({"image": "s_8="})).image == b"\xb3\xff"
+    assert refused(sent({"image": "aG=k"})).kind == "not_base64"
+
+
 def test_no_image_field_at_all():
     assert refused({"body": b'{"top_k": 3}'}).kind == "no_image"
 
@@ -253,6 +264,7 @@ def test_whatever_bytes_come_the_outcome_is_a_photo_or_a_refusal(body):
 @given(st.binary(min_size=1), st.sampled_from([base64.b64encode, base64.urlsafe_b64encode]))
 def test_the_images_bytes_come_back(data, encode):
     text = encode(data).decode()
+    assert parse(sent({"image": text})).image == data
     wrapped = "\r\n".join(text[i : i + 7] for i in range(0, len(text), 7))
     assert parse(sent({"image": wrapped})).image == data
     assert parse(sent({"image": text.rstrip("=")})).image == data
