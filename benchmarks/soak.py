@@ -90,8 +90,8 @@ def soak(
 
     Every good question has to be answered as before the storm, in time; no process may be lost; no
     Python process may take over 1 GB, and Java no more than its heap, direct buffers and 400 MB;
-    Python and Java may each hold a tenth and 10 MB more afterwards than before, when they had done
-    every ordinary thing. A budget that is broken is named with the requests that were under way;
+    all together may hold a tenth and 40 MB more afterwards than before, when they had done every
+    ordinary thing. A budget that is broken is named with the requests that were under way;
     the exit code is 1, and their bytes lie in the folder of the results. Linux only.
 
     \b
