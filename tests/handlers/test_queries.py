@@ -268,7 +268,8 @@ def table(*arguments: str, service) -> list[list[str]]:
     """Rank, distance and path of each line."""
     done = efiss("search", *arguments, "--url", service.url, folder=service.folder)
     assert done.returncode == 0, done.stderr
-    return [line.split(maxsplit=2) for line in done.stdout.splitlines()[2:]]
+    lines = [line.split() for line in done.stdout.splitlines()[2:]]
+    return [[rank, distance, path] for rank, *_, distance, path in lines]
 
 
 def test_efiss_search_takes_a_path_of_the_catalogue_and_selects(service, live):
