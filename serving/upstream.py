@@ -11,8 +11,9 @@ import httptools
 from serving import handing
 from serving.message import OF_THE_CONNECTION, Answer, Headers, Request, refusal
 
-ANSWER_SECONDS = 60
-"""Until TorchServe must have answered; it replaces a worker that hangs for 20."""
+ANSWER_SECONDS = 90
+"""Until TorchServe must have answered; it replaces a worker that hangs for 20, and `watch` replaces
+TorchServe itself sooner than this."""
 SMALL_BYTES = 2**20
 """A body up to this size waits for no other one."""
 

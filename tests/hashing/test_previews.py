@@ -68,7 +68,7 @@ def test_a_progressive_jpeg_of_one_channel_is_read_too(poor):
 
 def test_without_its_end_a_progressive_jpeg_is_refused_that_costs_too_much(poor):
     poor(0.012)
-    with pytest.raises(PictureError, match=r"megapixels, the limit of a JPEG stored like this is"):
+    with pytest.raises(PictureError, match=r"megapixels, the limit for JPEG stored like this is"):
         picture.decode(progressive()[:-2], EDGE)
 
 
@@ -91,13 +91,13 @@ def test_a_preview_that_is_small_or_of_another_shape_is_not(poor):
         heic().replace(size, other),
         encoded(photo(OF_HEIC), "HEIF", quality=60),
     ):
-        with pytest.raises(PictureError, match=r"1000x750 = 0\.8 megapixels, the limit of a HEIF"):
+        with pytest.raises(PictureError, match=r"1000x750 = 0\.8 megapixels, the limit for HEIF"):
             picture.decode(data, EDGE)
 
 
 def test_the_limit_of_the_operator_holds_for_the_whole_picture(poor):
     poor(0.015)
-    with pytest.raises(PictureError, match="the limit of a HEIF stored like this is"):
+    with pytest.raises(PictureError, match="the limit for HEIF stored like this is"):
         picture.decode(heic(), EDGE, max_pixels=500_000)
 
 
