@@ -130,8 +130,8 @@ def _bring_live(plan: Plan, folder: Path, is_new: bool, tell: Tell) -> Outcome:
     tell(Event("activate", message=f"switching from {live or 'none'} to {version}"))
     done = switch.activate(index, version, plan.where, plan.wait)
     index.note_reindexed()
-    followed = f"{done.workers} workers answer" if done.workers else "no service follows now"
-    followed = "1 worker answers" if done.workers == 1 else followed
+    several = f"{done.workers} workers answer"
+    followed = {0: "no service follows now", 1: "1 worker answers"}.get(done.workers, several)
     tell(Event("activate", message=f"version {version} is live, {followed}"))
     _prune(plan, tell)
     return Outcome(DONE, version, done.before, f"version {version} is live", judged)

@@ -28,15 +28,19 @@ _ENCODED = re.compile(
 _END_OF_HEADERS = re.compile(rb"\n\r?\n")
 
 
+def is_form(request: Request) -> bool:
+    """Whether its body is said to be a form in parts."""
+    return (request.header(b"content-type") or b"").strip().lower().startswith(_TYPE)
+
+
 def refused_form(request: Request) -> Answer | None:
     """Why a request whose body has come is refused, where that is a form in parts; else None.
 
     The Content-Type of one that passes is written anew, so that TorchServe finds the same boundary.
     """
-    content_type = request.header(b"content-type") or b""
-    if not content_type.lower().startswith(_TYPE):
+    if not is_form(request):
         return None
-    found = _BOUNDARY.search(content_type)
+    found = _BOUNDARY.search(request.header(b"content-type") or b"")
     if found is None:
         return _bad_form("names no boundary; let an HTTP library write the Content-Type")
     request.headers = [pair for pair in request.headers if pair[0].lower() != b"content-type"] + [

@@ -7,11 +7,11 @@ import subprocess
 import sys
 
 from handlers import handed
+from serving.form import is_form
 from serving.message import Request
 
 LEAST_BYTES = 2**14
 """A smaller body costs less when it goes with its request."""
-_FORM = b"multipart/form-data"
 
 
 class Body:
@@ -42,9 +42,7 @@ class Body:
 def body_of(request: Request) -> Body | None:
     """What is handed of a request; None of one that is sent as it is.  TorchServe itself has to
     read a form."""
-    if len(request.body) < LEAST_BYTES or not can_hand():
-        return None
-    if (request.header(b"content-type") or b"").strip().lower().startswith(_FORM):
+    if len(request.body) < LEAST_BYTES or is_form(request) or not can_hand():
         return None
     with contextlib.suppress(OSError):  # too many open files
         return Body(request.body)
